@@ -1,0 +1,17 @@
+//! What the Claude API says: bytes, and views that borrow them.
+//!
+//! Owns the forms that cross the wire: requests, batch envelopes, result lines, usage, errors and
+//! the documented limits. Leaves out prices, clocks, sockets and every decision.
+
+pub mod batch;
+pub mod decode;
+pub mod error;
+pub mod json;
+pub mod limits;
+pub mod message;
+pub mod request;
+pub mod result;
+pub mod splice;
+pub mod usage;
+
+pub use decode::DecodeError;
