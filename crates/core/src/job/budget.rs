@@ -1,0 +1,105 @@
+//! The budget: what is set aside, what is left, and the cutting of a shard that is too dear for
+//! what is left.
+//!
+//! Leaves out single calls (`sync_lane`): they are held one by one, in their journal.
+
+use crate::job::event::{LedgerEntry, LedgerKind, Stop, Write};
+use crate::job::machine::{Live, Machine, Step};
+use crate::job::shard::{Shard, ShardNo, ShardState};
+use crate::units::Usd;
+
+impl Machine {
+    /// What is set aside for a batch shard: with a deadline it may have to be hedged, and then its
+    /// rows are paid synchronously.
+    pub(crate) fn reservation(&self, shard: &Shard) -> Usd {
+        if self.facts.deadline.is_some() {
+            shard.worst + shard.worst
+        } else {
+            shard.worst
+        }
+    }
+
+    pub(crate) fn reserve(&self, no: ShardNo, out: &mut Step) {
+        let shard = &self.live(no).shard;
+        let amount = self.reservation(shard);
+        let kind = LedgerKind::Reserve;
+        out.writes.push(Write::Ledger(LedgerEntry {
+            kind,
+            shard: no,
+            lane: shard.lane,
+            amount,
+        }));
+    }
+
+    /// What is left of the budget; `None` without one.
+    pub(crate) fn room(&self) -> Option<Usd> {
+        let budget = self.facts.budget?;
+        let committed = self.shards.values().map(|live| match &live.shard.state {
+            ShardState::Planned => Usd::ZERO,
+            ShardState::Running => self.sync.committed(live.shard.no),
+            ShardState::Settled(tally) => tally.cost + tally.unknown,
+            _ => self.reservation(&live.shard),
+        });
+        Some(budget - committed.sum::<Usd>())
+    }
+
+    /// Whether something under way may give money back.
+    pub(crate) fn may_release(&self) -> bool {
+        self.sync.is_flying()
+            || self.shards.values().any(|l| {
+                !matches!(
+                    l.shard.state,
+                    ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+                )
+            })
+    }
+
+    /// Cuts a planned shard in two where the driver measured.
+    pub(crate) fn on_measured(
+        &mut self,
+        no: ShardNo,
+        rows: u32,
+        worst: Usd,
+        bytes: u64,
+        out: &mut Step,
+    ) {
+        let last = self.shards.keys().next_back().map_or(0, |last| last.0);
+        let left = self.room().unwrap_or(Usd::ZERO);
+        let live = self.live_mut(no);
+        live.busy = false;
+        if rows == 0 {
+            let needed = worst;
+            self.stop_for(Stop::Budget { needed, left });
+            return;
+        }
+        if rows >= live.shard.rows.len() {
+            return;
+        }
+        let mut tail = live.shard.clone();
+        tail.no = ShardNo(last + 1);
+        tail.rows.from += rows;
+        tail.worst = live.shard.worst - worst;
+        tail.bytes = live.shard.bytes.saturating_sub(bytes);
+        live.shard.rows.to = live.shard.rows.from + rows;
+        live.shard.worst = worst;
+        live.shard.bytes = bytes;
+        let due = live.due;
+        let head = Box::new(live.shard.clone());
+        out.writes.push(Write::Shard {
+            expect: Some("planned"),
+            shard: head,
+        });
+        out.writes.push(Write::Shard {
+            expect: None,
+            shard: Box::new(tail.clone()),
+        });
+        let tail = Live {
+            shard: tail,
+            busy: false,
+            due,
+            failures: 0,
+            downloads: 0,
+        };
+        self.shards.insert(tail.shard.no, tail);
+    }
+}

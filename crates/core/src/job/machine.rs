@@ -1,0 +1,380 @@
+//! The job machine: one step function from events to writes and acts.
+//!
+//! Owns the order of things: what may be submitted now, what waits for a canary, the budget or a
+//! pause, when the last safe moment has come, when the job is done. The two lanes have their own
+//! files. Leaves out every effect: the driver commits the writes of a step, then performs its acts.
+
+use std::collections::BTreeMap;
+
+use offpeak_wire::batch::BatchId;
+use offpeak_wire::error::ErrorKind;
+
+use crate::job::event::{Act, Event, Scouted, Stop, Write};
+use crate::job::outcome::Tally;
+use crate::job::pace::{Dice, Pause};
+use crate::job::shard::{Doubt, JobId, Proof, Shard, ShardNo, ShardState, Upstream};
+use crate::job::sync_lane::{Progress, SyncLane};
+use crate::price::Lane;
+use crate::units::{Span, Timestamp, Usd};
+
+/// Batches that are created, or results that are downloaded, at the same time.
+const TRANSFERS_AT_ONCE: usize = 2;
+
+/// What does not change while a job runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its id.
+    pub id: JobId,
+    /// When it was made; the deadline counts from here.
+    pub created_at: Timestamp,
+    /// When the output must be in place.
+    pub deadline: Option<Timestamp>,
+    /// Most that may be spent.
+    pub budget: Option<Usd>,
+    /// Whether batches of an earlier life of this job may be upstream: the data directory is new.
+    pub scout: bool,
+    /// The user saw what the guard saw and wants to go on.
+    pub past_guard: bool,
+    /// Rows that expired twice go to the sync lane, as the user said.
+    pub expired_to_sync: bool,
+}
+
+/// What one step wants: first remembered, then done.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Committed in one transaction, before any act.
+    pub writes: Vec<Write>,
+    /// Performed after that.
+    pub acts: Vec<Act>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Something is under way or will be.
+    Going,
+    /// Every shard is settled.
+    Done,
+    /// It stopped and nothing is under way here.
+    Stopped(Stop),
+}
+
+/// A shard and what the machine knows about it beyond the store.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) shard: Shard,
+    /// An act for it is under way.
+    pub(crate) busy: bool,
+    /// Not before this.
+    pub(crate) due: Timestamp,
+    /// Failures in a row of what it is at.
+    pub(crate) failures: u32,
+    /// Flawed downloads so far.
+    pub(crate) downloads: u32,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Machine {
+    pub(crate) facts: Facts,
+    pub(crate) shards: BTreeMap<ShardNo, Live>,
+    pub(crate) batch_pause: Pause,
+    pub(crate) sync: SyncLane,
+    pub(crate) stop: Option<Stop>,
+    scouting: Scouting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scouting {
+    Wanted,
+    Busy,
+    /// Batches that may be ours still run; look again then.
+    Again(Timestamp),
+    Done,
+}
+
+impl Machine {
+    /// A machine over the shards of a job as the store has them. `progress` is what the journals
+    /// say of running sync shards.
+    #[must_use]
+    pub fn new(
+        facts: Facts,
+        shards: Vec<Shard>,
+        progress: BTreeMap<ShardNo, Progress>,
+        now: Timestamp,
+    ) -> Self {
+        let fresh = shards.iter().all(|s| s.state == ShardState::Planned);
+        let any_batch = shards.iter().any(|s| s.lane == Lane::Batch);
+        let scouting = if fresh && any_batch {
+            Scouting::Wanted
+        } else {
+            Scouting::Done
+        };
+        let live = |shard: Shard| Live {
+            shard,
+            busy: false,
+            due: now,
+            failures: 0,
+            downloads: 0,
+        };
+        let mut machine = Self {
+            facts,
+            shards: shards.into_iter().map(|s| (s.no, live(s))).collect(),
+            batch_pause: Pause::default(),
+            sync: SyncLane::default(),
+            stop: None,
+            scouting,
+        };
+        for (no, live) in &mut machine.shards {
+            match &live.shard.state {
+                // The process died with the request on its way: nobody knows.
+                ShardState::Submitting(intent) => {
+                    live.shard.state = ShardState::Unknown(Doubt {
+                        intent: intent.clone(),
+                        absent_since: None,
+                        not_ours: Vec::new(),
+                    });
+                }
+                ShardState::Running => {
+                    machine
+                        .sync
+                        .resume(*no, progress.get(no).cloned().unwrap_or_default());
+                }
+                _ => {}
+            }
+        }
+        machine
+    }
+
+    /// Takes in one event and says what to remember and what to do.
+    pub fn step(&mut self, now: Timestamp, event: Event, dice: Dice<'_>, out: &mut Step) {
+        self.apply(now, event, dice, out);
+        self.advance(now, out);
+    }
+
+    /// Where the job stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if self
+            .shards
+            .values()
+            .all(|l| matches!(l.shard.state, ShardState::Settled(_)))
+        {
+            return Status::Done;
+        }
+        match &self.stop {
+            Some(stop) if !self.is_under_way() => Status::Stopped(stop.clone()),
+            _ => Status::Going,
+        }
+    }
+
+    /// When `step` should be called with [`Event::Woke`] if nothing else happens before.
+    #[must_use]
+    pub fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        let shards = self
+            .shards
+            .values()
+            .filter(|l| !l.busy)
+            .filter_map(|l| match l.shard.state {
+                ShardState::Settled(_) | ShardState::Running => None,
+                ShardState::Planned => (l.due > now).then_some(l.due),
+                _ if self.is_hard_stop() => None,
+                _ => Some(l.due),
+            });
+        let others = [
+            self.batch_pause.ends(now),
+            self.sync.next_timeout(now),
+            self.hedge_at().filter(|_| self.stop.is_none()),
+            self.canary_until().filter(|at| *at > now),
+            match self.scouting {
+                Scouting::Again(at) => Some(at),
+                _ => None,
+            },
+        ];
+        shards.chain(others.into_iter().flatten()).min()
+    }
+
+    /// The shards as they are now, in order of their numbers.
+    pub fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.values().map(|live| &live.shard)
+    }
+
+    /// Sums over everything settled, and what running sync shards have spent.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for live in self.shards.values() {
+            if let ShardState::Settled(tally) = &live.shard.state {
+                sum.add(tally);
+            }
+        }
+        sum
+    }
+
+    /// Rows that have an answer on the sync lane but are not settled yet.
+    #[must_use]
+    pub fn answered_in_flight(&self) -> u64 {
+        self.sync.answered()
+    }
+
+    fn apply(&mut self, now: Timestamp, event: Event, dice: Dice<'_>, out: &mut Step) {
+        match event {
+            Event::Woke => {}
+            Event::StopAsked => self.stop_for(Stop::Interrupted),
+            Event::Scouted(scouted) => self.on_scouted(now, scouted, out),
+            Event::Settled { shard, settlement } => self.on_settled(now, shard, settlement, out),
+            Event::Measured {
+                shard,
+                rows,
+                worst,
+                bytes,
+            } => {
+                self.on_measured(shard, rows, worst, bytes, out);
+            }
+            Event::Fetched { shard, rows, next } => self.sync.on_fetched(shard, rows, next),
+            Event::RowAnswered { shard, row, answer } => {
+                if let Some(stop) = self.sync.on_answer(now, shard, row, answer, dice) {
+                    self.stop_for(stop);
+                }
+            }
+            Event::Prepared { .. }
+            | Event::Submitted { .. }
+            | Event::Listed { .. }
+            | Event::Polled { .. }
+            | Event::CancelAnswered { .. }
+            | Event::Collected { .. } => self.on_batch_event(now, event, dice, out),
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp, out: &mut Step) {
+        if self.stop.is_none() {
+            self.release_from_late_canary(now, out);
+            self.hedge(now, out);
+            self.scout(now, out);
+        }
+        self.advance_batches(now, out);
+        self.advance_sync(now, out);
+    }
+
+    // ---- looking for ourselves ----------------------------------------------------------------
+
+    fn scout(&mut self, now: Timestamp, out: &mut Step) {
+        let wanted = match self.scouting {
+            Scouting::Wanted => true,
+            Scouting::Again(at) => now >= at,
+            Scouting::Busy | Scouting::Done => false,
+        };
+        if wanted && self.batch_pause.is_over(now) {
+            self.scouting = Scouting::Busy;
+            out.acts.push(Act::Scout);
+        }
+    }
+
+    fn on_scouted(&mut self, now: Timestamp, scouted: Scouted, out: &mut Step) {
+        if !scouted.answered {
+            self.scouting = Scouting::Again(now + Span::from_secs(10));
+            return;
+        }
+        for (no, batch, created_at) in scouted.ours {
+            let Some(live) = self.shards.get_mut(&no) else {
+                continue;
+            };
+            if live.shard.state != ShardState::Planned {
+                continue;
+            }
+            live.shard.after = None;
+            let proof = Proof::Certain;
+            let up = Upstream {
+                batch,
+                created_at,
+                since: now,
+                proof,
+            };
+            self.reserve(no, out);
+            self.move_to(no, ShardState::InProgress(up), out);
+        }
+        // A batch that runs cannot be told from another of its size; paying twice is worse than
+        // waiting until its results say whose it is.
+        self.scouting = if scouted.suspects.is_empty() {
+            Scouting::Done
+        } else {
+            Scouting::Again(now + Span::from_secs(60))
+        };
+    }
+
+    pub(crate) fn may_submit(&self) -> bool {
+        self.stop.is_none() && self.scouting == Scouting::Done
+    }
+
+    // ---- stopping -----------------------------------------------------------------------------
+
+    /// The first reason to stop is the one that is told.
+    pub(crate) fn stop_for(&mut self, stop: Stop) {
+        self.stop.get_or_insert(stop);
+    }
+
+    /// After a hard stop nothing more is asked of the upstream; after a soft one, what is there
+    /// already is still brought home.
+    pub(crate) fn is_hard_stop(&self) -> bool {
+        matches!(self.stop, Some(Stop::Interrupted | Stop::Upstream { .. }))
+    }
+
+    fn is_under_way(&self) -> bool {
+        let active = |state: &ShardState| {
+            !matches!(
+                state,
+                ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+            )
+        };
+        self.scouting == Scouting::Busy
+            || self.sync.is_flying()
+            || self.sync.is_fetching()
+            || self.shards.values().any(|l| l.busy)
+            || (!self.is_hard_stop() && self.shards.values().any(|l| active(&l.shard.state)))
+    }
+
+    // ---- small pieces -------------------------------------------------------------------------
+
+    pub(crate) fn live(&self, no: ShardNo) -> &Live {
+        self.shards
+            .get(&no)
+            .expect("events name shards of this job")
+    }
+
+    pub(crate) fn live_mut(&mut self, no: ShardNo) -> &mut Live {
+        self.shards
+            .get_mut(&no)
+            .expect("events name shards of this job")
+    }
+
+    pub(crate) fn move_to(&mut self, no: ShardNo, state: ShardState, out: &mut Step) {
+        let live = self.live_mut(no);
+        let expect = Some(live.shard.state.tag());
+        live.shard.state = state;
+        live.failures = 0;
+        out.writes.push(Write::Shard {
+            expect,
+            shard: Box::new(live.shard.clone()),
+        });
+    }
+
+    pub(crate) fn transfers(&self, of: impl Fn(&ShardState) -> bool) -> bool {
+        let busy = self
+            .shards
+            .values()
+            .filter(|l| l.busy && of(&l.shard.state));
+        busy.count() < TRANSFERS_AT_ONCE
+    }
+}
+
+/// Whether an error in an answer about a batch stops the job.
+pub(crate) fn is_fatal(kind: Option<ErrorKind>) -> bool {
+    kind.is_some_and(|kind| {
+        crate::job::retry::stops_the_account(kind) || kind == ErrorKind::InvalidRequest
+    })
+}
+
+/// A message for a batch that is not what it should be.
+pub(crate) fn not_ours(batch: &BatchId) -> String {
+    format!("the results of batch {batch} do not carry the marks of the shard that made it")
+}

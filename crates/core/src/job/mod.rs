@@ -1,0 +1,22 @@
+//! The job machine: what a bulk job does next. Pure; the driver in `offpeak-engine` feeds it events,
+//! commits what it wants remembered, and only then does what it wants done.
+
+mod batch_lane;
+mod budget;
+mod deadline;
+pub mod event;
+pub mod machine;
+pub mod mark;
+pub mod outcome;
+pub mod pace;
+pub mod retry;
+mod settlement;
+pub mod shard;
+mod sync_lane;
+
+pub use event::{Act, Event, Stop, Write};
+pub use machine::{Facts, Machine, Status, Step};
+pub use sync_lane::Progress;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The end of a shard: its ledger is closed, its leftovers become a shard, those that waited for it
+//! go, and the guard looks at its answers before more is paid for.
+//!
+//! Leaves out how the outcomes were found (`settle`, in `offpeak-engine`).
+
+use crate::job::event::{LedgerEntry, LedgerKind, Leftovers, Settlement, Stop, Write};
+use crate::job::machine::{Live, Machine, Step};
+use crate::job::outcome::{OutcomeClass, Tally};
+use crate::job::retry::EXPIRED_ROUNDS_MAX;
+use crate::job::shard::{Shard, ShardNo, ShardRole, ShardState};
+use crate::price::Lane;
+use crate::units::{Timestamp, Usd};
+
+/// Share of useless first answers, in percent, above which the bulk is not paid for.
+pub(crate) const GUARD_PERCENT: u64 = 20;
+
+impl Machine {
+    pub(crate) fn on_settled(
+        &mut self,
+        now: Timestamp,
+        no: ShardNo,
+        settled: Box<Settlement>,
+        out: &mut Step,
+    ) {
+        let Settlement {
+            tally,
+            leftovers,
+            stop,
+            examples,
+        } = *settled;
+        let shard = self.live(no).shard.clone();
+        assert_eq!(
+            tally.outcomes.total() + tally.leftovers,
+            u64::from(shard.rows.len()),
+            "shard {no}: every row is either done or handed on"
+        );
+        self.live_mut(no).busy = false;
+        self.close_ledger(&shard, &tally, out);
+        let next = leftovers.map(|rest| self.hand_on(now, &shard, rest, out));
+        self.move_to(no, ShardState::Settled(Box::new(tally.clone())), out);
+        self.sync.close(no);
+        self.release_followers(no, next, out);
+        if let Some((kind, message)) = stop {
+            self.stop_for(Stop::Upstream { kind, message });
+        }
+        self.guard(&shard, &tally, examples);
+    }
+
+    fn close_ledger(&self, shard: &Shard, tally: &Tally, out: &mut Step) {
+        let mut entry = |kind, amount| {
+            if amount != Usd::ZERO || kind == LedgerKind::Settle {
+                let (shard, lane) = (shard.no, shard.lane);
+                out.writes.push(Write::Ledger(LedgerEntry {
+                    kind,
+                    shard,
+                    lane,
+                    amount,
+                }));
+            }
+        };
+        entry(LedgerKind::Settle, tally.cost);
+        entry(LedgerKind::Unknown, tally.unknown);
+        if shard.lane == Lane::Batch {
+            let held = self.reservation(shard);
+            let used = tally.cost + tally.unknown;
+            // A hidden prompt that nobody published can make the bound too small; then nothing is
+            // left to give back.
+            entry(
+                LedgerKind::Release,
+                if held > used { held - used } else { Usd::ZERO },
+            );
+        }
+    }
+
+    /// Makes the shard that takes what another left over, and says which it is.
+    fn hand_on(
+        &mut self,
+        now: Timestamp,
+        from: &Shard,
+        rest: Leftovers,
+        out: &mut Step,
+    ) -> ShardNo {
+        let round = match from.role {
+            ShardRole::Leftovers { round } => round + 1,
+            ShardRole::Bulk | ShardRole::Canary => 1,
+        };
+        let expired_out = self.facts.deadline.is_none() && rest.round_max >= EXPIRED_ROUNDS_MAX;
+        if expired_out && !self.facts.expired_to_sync {
+            self.stop_for(Stop::Expired { rows: rest.expired });
+        }
+        let sync = from.lane == Lane::Sync
+            || (expired_out && self.facts.expired_to_sync)
+            || !self.slack_for_a_batch(now, u64::from(rest.rows.len()));
+        let (lane, worst) = if sync {
+            (Lane::Sync, rest.worst)
+        } else {
+            (Lane::Batch, half_up(rest.worst))
+        };
+        let no = ShardNo(self.shards.keys().next_back().map_or(0, |last| last.0 + 1));
+        let shard = Shard {
+            no,
+            lane,
+            role: ShardRole::Leftovers { round },
+            rows: rest.rows,
+            bytes: rest.bytes,
+            worst,
+            // The entry that the shard before wrote may be dead; a cold mark in a batch only costs.
+            mark: None,
+            after: None,
+            state: ShardState::Planned,
+        };
+        out.writes.push(Write::Shard {
+            expect: None,
+            shard: Box::new(shard.clone()),
+        });
+        let live = Live {
+            shard,
+            busy: false,
+            due: now,
+            failures: 0,
+            downloads: 0,
+        };
+        self.shards.insert(no, live);
+        no
+    }
+
+    /// Lets the shards go that waited for a canary; if it left rows over on the batch lane they
+    /// wait for those, and if it did not warm anything they go without marks.
+    fn release_followers(&mut self, canary: ShardNo, next: Option<ShardNo>, out: &mut Step) {
+        let next_batch = next.filter(|no| self.live(*no).shard.lane == Lane::Batch);
+        let warmed = next.is_none();
+        let followers: Vec<_> = self.waiting_for(canary).collect();
+        for no in followers {
+            let shard = &mut self.live_mut(no).shard;
+            shard.after = next_batch;
+            if !warmed && next_batch.is_none() {
+                shard.mark = None;
+            }
+            let shard = Box::new(shard.clone());
+            out.writes.push(Write::Shard {
+                expect: Some("planned"),
+                shard,
+            });
+        }
+        if let Some(next) = next_batch {
+            // The second try of a canary must warm the cache as the first would have.
+            let mark = self.live(canary).shard.mark;
+            let shard = &mut self.live_mut(next).shard;
+            shard.role = ShardRole::Canary;
+            shard.mark = mark;
+            for write in &mut out.writes {
+                if let Write::Shard { shard: written, .. } = write
+                    && written.no == next
+                {
+                    written.role = ShardRole::Canary;
+                    written.mark = mark;
+                }
+            }
+        }
+    }
+
+    fn waiting_for(&self, canary: ShardNo) -> impl Iterator<Item = ShardNo> {
+        self.shards
+            .values()
+            .filter(move |l| l.shard.after == Some(canary) && l.shard.state == ShardState::Planned)
+            .map(|l| l.shard.no)
+    }
+
+    fn guard(&mut self, shard: &Shard, tally: &Tally, examples: Vec<String>) {
+        let unsent = self
+            .shards
+            .values()
+            .any(|l| l.shard.state == ShardState::Planned);
+        let first = matches!(shard.role, ShardRole::Bulk | ShardRole::Canary);
+        if self.facts.past_guard || !unsent || !first {
+            return;
+        }
+        let bad = OutcomeClass::ALL.iter().filter(|c| c.alarms());
+        let bad = bad.map(|c| tally.outcomes.of(*c)).sum::<u64>();
+        let of = tally.outcomes.total();
+        if bad * 100 > of * GUARD_PERCENT {
+            self.stop_for(Stop::Guard { bad, of, examples });
+        }
+    }
+}
+
+/// Half an amount, rounded up: a worst case stays one.
+fn half_up(amount: Usd) -> Usd {
+    Usd::from_pico((amount.pico() + 1).div_euclid(2))
+}

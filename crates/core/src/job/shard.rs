@@ -1,0 +1,239 @@
+//! What the store remembers of a shard: its rows by reference, its lane, and a state that carries
+//! exactly the facts that exist in that state.
+//!
+//! Leaves out how a state follows from another (`machine`) and where the rows are kept (the
+//! spool, in `offpeak-engine`).
+
+use offpeak_wire::batch::BatchId;
+use offpeak_wire::request::Ttl;
+use serde::{Deserialize, Serialize};
+
+use crate::job::outcome::Tally;
+use crate::price::Lane;
+use crate::units::{Timestamp, Usd};
+
+/// Identifies a job: ten lower-case base-32 characters of the digest of its name and content.
+/// It is the mark inside every `custom_id`, so it must not depend on anything but the job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct JobId(String);
+
+impl JobId {
+    /// Characters of a job id.
+    pub const LEN: usize = 10;
+
+    /// The id of a job whose identity hashes to `digest`.
+    #[must_use]
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let id = digest
+            .iter()
+            .take(Self::LEN)
+            .map(|b| char::from(ALPHABET[usize::from(b & 31)]));
+        Self(id.collect())
+    }
+
+    /// Reads an id that a user or the store wrote; `None` if it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let ok = text.len() == Self::LEN
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b));
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Number of a shard within its job, counted from 0 in the order of their making.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+pub struct ShardNo(pub u32);
+
+impl std::fmt::Display for ShardNo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The rows of a shard: a range of one file of row references in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowRange {
+    /// Number of the reference file.
+    pub file: u32,
+    /// First reference, counted from 0.
+    pub from: u32,
+    /// One past the last reference.
+    pub to: u32,
+}
+
+impl RowRange {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(self) -> u32 {
+        self.to - self.from
+    }
+
+    /// Whether the range has no rows.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.to == self.from
+    }
+}
+
+/// Why a shard exists, which decides what its end means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShardRole {
+    /// Rows on their first try.
+    Bulk,
+    /// The first rows of prefix groups, sent ahead so that the rest finds the cache warm.
+    Canary,
+    /// Rows that an earlier shard left over; `round` counts how often they were left over.
+    Leftovers {
+        /// 1 for the first time.
+        round: u16,
+    },
+}
+
+/// One shard of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Its number.
+    pub no: ShardNo,
+    /// The lane it travels.
+    pub lane: Lane,
+    /// Why it exists.
+    pub role: ShardRole,
+    /// Its rows.
+    pub rows: RowRange,
+    /// Bytes of all its requests, cache marks included; on the batch lane, of the whole body.
+    pub bytes: u64,
+    /// Most that its rows can cost on its lane.
+    pub worst: Usd,
+    /// The cache mark spliced into its rows, if any.
+    pub mark: Option<Ttl>,
+    /// The canary it waits for.
+    pub after: Option<ShardNo>,
+    /// Where it stands.
+    pub state: ShardState,
+}
+
+/// Where a shard stands. Stored as JSON; the tag is also a column, for compare-and-set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShardState {
+    /// Nothing was sent.
+    Planned,
+    /// Batch lane: the intent is durable; from now on bytes may have left.
+    Submitting(Intent),
+    /// Batch lane: nobody knows whether the upstream made the batch.
+    Unknown(Doubt),
+    /// Batch lane: the batch exists and has not ended.
+    InProgress(Upstream),
+    /// Batch lane: a cancel was asked for; finished rows will still come.
+    Canceling(Upstream),
+    /// Batch lane: ended; its results are still only upstream.
+    Ended(Upstream),
+    /// Batch lane: its result lines are durable in the spool.
+    Collected(Collection),
+    /// Sync lane: rows are being sent; the journal in the spool knows which.
+    Running,
+    /// Every row has its outcome or is part of a later shard.
+    Settled(Box<Tally>),
+}
+
+impl ShardState {
+    /// The name of the state, as the store keeps it.
+    #[must_use]
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Submitting(_) => "submitting",
+            Self::Unknown(_) => "unknown",
+            Self::InProgress(_) => "in_progress",
+            Self::Canceling(_) => "canceling",
+            Self::Ended(_) => "ended",
+            Self::Collected(_) => "collected",
+            Self::Running => "running",
+            Self::Settled(_) => "settled",
+        }
+    }
+
+    /// The upstream batch of this state, if it has one.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Self::InProgress(up) | Self::Canceling(up) | Self::Ended(up) => Some(up),
+            Self::Collected(collection) => Some(&collection.upstream),
+            Self::Planned
+            | Self::Submitting(_)
+            | Self::Unknown(_)
+            | Self::Running
+            | Self::Settled(_) => None,
+        }
+    }
+}
+
+/// What was about to be sent, recorded before its first byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// When, on our clock.
+    pub at: Timestamp,
+    /// A time on the *server's* clock that is certainly not later than the send.
+    pub server_not_before: Timestamp,
+    /// BLAKE3 of the exact body, in hex.
+    pub body_digest: String,
+}
+
+/// A submission whose outcome is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What was sent.
+    pub intent: Intent,
+    /// Server time of the first listing that did not show the batch.
+    pub absent_since: Option<Timestamp>,
+    /// Batches that turned out not to be ours.
+    pub not_ours: Vec<BatchId>,
+}
+
+/// A batch on the other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Its id.
+    pub batch: BatchId,
+    /// Server time of its creation: the moment whose prices hold.
+    pub created_at: Timestamp,
+    /// Our time of the first poll; the poll interval grows from here.
+    pub since: Timestamp,
+    /// How we know that it is ours.
+    pub proof: Proof,
+}
+
+/// How we know that a batch is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// The answer to our create named it, or its results carry our mark.
+    Certain,
+    /// Time and row count fit. It is not canceled, and what its results say decides; if they say
+    /// no, the doubt comes back.
+    Likely(Doubt),
+}
+
+/// Result lines that are durable in the spool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Where they came from.
+    pub upstream: Upstream,
+    /// How often they were downloaded.
+    pub downloads: u32,
+}

@@ -1,0 +1,452 @@
+//! The sync lane of the machine: which row is sent next, how many at once, and what an answer
+//! means for the row and for the lane.
+//!
+//! The journal in the spool is the memory of this lane; what is here can be rebuilt from it.
+//! Leaves out the settlement of a whole shard (`machine`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use offpeak_wire::error::ErrorKind;
+
+use crate::job::event::{Act, RowAnswer, Sent, Stop, SyncRow};
+use crate::job::machine::{Machine, Step};
+use crate::job::outcome::OutcomeClass;
+use crate::job::pace::{Dice, Pause, RetryBudget, Window};
+use crate::job::retry::{Again, Finding, Judgement, backoff, judge};
+use crate::job::settlement::GUARD_PERCENT;
+use crate::job::shard::{ShardNo, ShardState};
+use crate::price::Lane;
+use crate::units::{Span, Timestamp, Usd};
+
+/// Sync shards that are open at once: the next one fills the window while the last rows of the one
+/// before are still on their way.
+const OPEN_SHARDS: usize = 2;
+
+/// A prefix counts as warm this long after its last use: the 5-minute lifetime less a margin.
+const WARM: Span = Span::from_secs(270);
+
+/// Server errors in a row after which a row is blamed for them even if no other row went through.
+const BLAMED_AFTER: u16 = 10;
+
+/// First answers that the guard looks at.
+const GUARD_FIRST: u64 = 20;
+const GUARD_LAST: u64 = 200;
+
+/// What the journal says of a running sync shard.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Billed so far, from reported usage.
+    pub spent: Usd,
+    /// Held for calls of unknown outcome.
+    pub unknown: Usd,
+    /// Rows with a terminal answer.
+    pub answered: u64,
+}
+
+/// The lane.
+#[derive(Debug, Default)]
+pub(crate) struct SyncLane {
+    open: BTreeMap<ShardNo, Open>,
+    ready: VecDeque<Queued>,
+    waiting: Vec<(Timestamp, Queued)>,
+    flying: BTreeMap<(ShardNo, u64), Flight>,
+    pause: Pause,
+    window: Window,
+    retries: RetryBudget,
+    /// Rows that went through, ever.
+    successes: u64,
+    /// When a prefix was last used.
+    warm: BTreeMap<u32, Timestamp>,
+    warming: BTreeSet<u32>,
+    finals: u64,
+    alarms: u64,
+    examples: Vec<String>,
+    /// When the retry budget has something again.
+    budget_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    progress: Progress,
+    /// The next reference to read; `None` when all were.
+    next: Option<u32>,
+    fetching: bool,
+    /// Rows read and not done.
+    pending: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Queued {
+    shard: ShardNo,
+    row: SyncRow,
+    retry: bool,
+    /// Server errors it met in a row, and how many rows had gone through at the last one.
+    blamed: u16,
+    successes_seen: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    queued: Queued,
+    sent_at: Timestamp,
+    warms: bool,
+}
+
+impl SyncLane {
+    pub(crate) fn resume(&mut self, no: ShardNo, progress: Progress) {
+        self.open.insert(
+            no,
+            Open {
+                progress,
+                next: Some(0),
+                ..Open::default()
+            },
+        );
+    }
+
+    pub(crate) fn close(&mut self, no: ShardNo) {
+        self.open.remove(&no);
+    }
+
+    pub(crate) fn is_flying(&self) -> bool {
+        !self.flying.is_empty()
+    }
+
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.open.values().any(|o| o.fetching)
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.open.values().map(|o| o.progress.answered).sum()
+    }
+
+    /// Spent, unknown and held by calls in flight of one shard.
+    pub(crate) fn committed(&self, no: ShardNo) -> Usd {
+        let flying = self.flying.iter().filter(|((shard, _), _)| *shard == no);
+        let held: Usd = flying.map(|(_, f)| f.queued.row.worst).sum();
+        let progress = self
+            .open
+            .get(&no)
+            .map(|o| o.progress.clone())
+            .unwrap_or_default();
+        progress.spent + progress.unknown + held
+    }
+
+    pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.waiting.iter().map(|(at, _)| *at).min();
+        let pause = self.pause.ends(now).filter(|_| !self.ready.is_empty());
+        [waiting, pause, self.budget_at]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+    }
+
+    pub(crate) fn on_fetched(&mut self, no: ShardNo, rows: Vec<SyncRow>, next: Option<u32>) {
+        let open = self
+            .open
+            .get_mut(&no)
+            .expect("rows are fetched for open shards");
+        open.fetching = false;
+        open.next = next;
+        open.pending += u32::try_from(rows.len()).expect("a fetch is small");
+        self.ready.extend(rows.into_iter().map(|row| {
+            let retry = row.attempts > 0;
+            Queued {
+                shard: no,
+                row,
+                retry,
+                blamed: 0,
+                successes_seen: 0,
+            }
+        }));
+    }
+
+    /// Takes in an answer; says whether the whole job must stop.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Timestamp,
+        no: ShardNo,
+        row: u64,
+        answer: RowAnswer,
+        dice: Dice<'_>,
+    ) -> Option<Stop> {
+        let flight = self
+            .flying
+            .remove(&(no, row))
+            .expect("answers are for calls in flight");
+        let Flight {
+            mut queued,
+            sent_at,
+            warms,
+        } = flight;
+        if let (true, Some(prefix)) = (warms, queued.row.prefix) {
+            self.warming.remove(&prefix);
+        }
+        match answer {
+            RowAnswer::Message { stop, cost } => {
+                if let Some(prefix) = queued.row.prefix {
+                    self.warm.insert(prefix, sent_at);
+                }
+                self.went_through();
+                self.open_mut(no).progress.spent += cost;
+                let class = match judge(&Finding::Message(stop), queued.row.attempts) {
+                    Judgement::Final(class) => class,
+                    Judgement::Again(_) | Judgement::Stop(_) => OutcomeClass::Succeeded,
+                };
+                self.done(no, class, class.as_str());
+            }
+            RowAnswer::Unreadable => {
+                self.went_through();
+                self.open_mut(no).progress.unknown += queued.row.worst;
+                self.done(
+                    no,
+                    OutcomeClass::ResultUnreadable,
+                    "a success that cannot be read",
+                );
+            }
+            RowAnswer::Lost { sent } => {
+                if sent == Sent::Whole {
+                    self.open_mut(no).progress.unknown += queued.row.worst;
+                }
+                self.pause.failed(now, None, dice);
+                self.window.refused(now);
+                self.ready.push_front(queued);
+            }
+            RowAnswer::Error {
+                kind,
+                message,
+                retry_after,
+            } => {
+                if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
+                    self.pause.failed(now, retry_after, dice);
+                    self.window.refused(now);
+                    self.ready.push_front(queued);
+                    return None;
+                }
+                match judge(&Finding::Error(kind), queued.row.attempts) {
+                    Judgement::Final(class) => self.done(no, class, &message),
+                    Judgement::Again(Again::Expired | Again::Canceled) => {
+                        unreachable!("calls neither expire nor are canceled")
+                    }
+                    Judgement::Again(Again::Failed) => {
+                        if kind == ErrorKind::Timeout {
+                            self.open_mut(no).progress.unknown += queued.row.worst;
+                        }
+                        queued.row.attempts += 1;
+                        queued.retry = true;
+                        let failures = u32::from(queued.row.attempts);
+                        let at = now + backoff(retry_after, failures, dice());
+                        self.waiting.push((at, queued));
+                    }
+                    Judgement::Stop(kind) => {
+                        self.ready.push_front(queued);
+                        return Some(Stop::Upstream { kind, message });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A server error is the lane's trouble, until other rows pass where this one fails, or until
+    /// it has failed very often.
+    fn is_to_blame(&self, queued: &mut Queued, kind: ErrorKind) -> bool {
+        if matches!(kind, ErrorKind::RateLimit | ErrorKind::Overloaded) {
+            return false;
+        }
+        let others_pass = queued.blamed > 0 && self.successes > queued.successes_seen;
+        queued.blamed += 1;
+        queued.successes_seen = self.successes;
+        others_pass || queued.blamed >= BLAMED_AFTER
+    }
+
+    fn went_through(&mut self) {
+        self.successes += 1;
+        self.pause.succeeded();
+        self.window.succeeded();
+    }
+
+    fn done(&mut self, no: ShardNo, class: OutcomeClass, words: &str) {
+        let open = self.open_mut(no);
+        open.pending -= 1;
+        open.progress.answered += 1;
+        self.finals += 1;
+        if class.alarms() {
+            self.alarms += 1;
+            if self.examples.len() < 3 {
+                self.examples.push(words.to_owned());
+            }
+        }
+    }
+
+    fn open_mut(&mut self, no: ShardNo) -> &mut Open {
+        self.open
+            .get_mut(&no)
+            .expect("the shard of a call in flight is open")
+    }
+
+    /// What the guard says of the first answers of this lane.
+    fn guard(&self) -> Option<Stop> {
+        let looking = (GUARD_FIRST..=GUARD_LAST).contains(&self.finals);
+        (looking && self.alarms * 100 > self.finals * GUARD_PERCENT).then(|| Stop::Guard {
+            bad: self.alarms,
+            of: self.finals,
+            examples: self.examples.clone(),
+        })
+    }
+
+    /// The next row that may go now: first those whose wait is over, then the queue; of a cold
+    /// prefix only one at a time, because the others would all pay for the same write.
+    fn next_row(&mut self, now: Timestamp) -> Option<Queued> {
+        while let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now) {
+            let (_, queued) = self.waiting.swap_remove(at);
+            self.ready.push_front(queued);
+        }
+        let position = (0..self.ready.len()).find(|at| self.may_go(&self.ready[*at], now))?;
+        if self.ready[position].retry
+            && let Err(at) = self.retries.spend(now)
+        {
+            self.budget_at = Some(at);
+            return None;
+        }
+        self.ready.remove(position)
+    }
+
+    fn may_go(&self, queued: &Queued, now: Timestamp) -> bool {
+        queued
+            .row
+            .prefix
+            .is_none_or(|p| self.is_warm(p, now) || !self.warming.contains(&p))
+    }
+
+    fn is_warm(&self, prefix: u32, now: Timestamp) -> bool {
+        self.warm.get(&prefix).is_some_and(|at| now < *at + WARM)
+    }
+}
+
+impl Machine {
+    pub(crate) fn advance_sync(&mut self, now: Timestamp, out: &mut Step) {
+        if self.stop.is_none() {
+            self.open_sync_shards(now, out);
+            self.fetch_rows(out);
+            self.send_rows(now, out);
+        }
+        self.settle_sync_shards(out);
+    }
+
+    fn open_sync_shards(&mut self, now: Timestamp, out: &mut Step) {
+        while self.sync.open.len() < OPEN_SHARDS {
+            let next = self.shards.values().find(|l| {
+                l.shard.lane == Lane::Sync
+                    && l.shard.state == ShardState::Planned
+                    && !l.busy
+                    && l.due <= now
+                    && l.shard.after.is_none()
+            });
+            let Some(no) = next.map(|l| l.shard.no) else {
+                return;
+            };
+            self.move_to(no, ShardState::Running, out);
+            self.sync.resume(no, Progress::default());
+        }
+    }
+
+    fn fetch_rows(&mut self, out: &mut Step) {
+        let lane = &mut self.sync;
+        if lane.ready.len() + lane.waiting.len() >= 2 * lane.window.size() {
+            return;
+        }
+        if lane.open.values().any(|o| o.fetching) {
+            return;
+        }
+        let next = lane
+            .open
+            .iter_mut()
+            .find_map(|(no, o)| Some((*no, o.next?, o)));
+        if let Some((no, from, open)) = next {
+            open.fetching = true;
+            out.acts.push(Act::Fetch(no, from));
+        }
+    }
+
+    fn send_rows(&mut self, now: Timestamp, out: &mut Step) {
+        self.sync.budget_at = None;
+        if !self.facts.past_guard
+            && let Some(stop) = self.sync.guard()
+        {
+            self.stop_for(stop);
+            return;
+        }
+        let mut room = self.room();
+        while self.sync.flying.len() < self.sync.window.size() && self.sync.pause.is_over(now) {
+            let Some(queued) = self.sync.next_row(now) else {
+                return;
+            };
+            if let Some(left) = room {
+                if queued.row.worst > left {
+                    let needed = queued.row.worst;
+                    self.sync.ready.push_front(queued);
+                    if !self.may_release() {
+                        self.stop_for(Stop::Budget { needed, left });
+                    }
+                    return;
+                }
+                room = Some(left - queued.row.worst);
+            }
+            self.send(now, queued, out);
+        }
+    }
+
+    fn send(&mut self, now: Timestamp, queued: Queued, out: &mut Step) {
+        let lane = &mut self.sync;
+        if !queued.retry {
+            lane.retries.earn();
+        }
+        let cold = queued.row.prefix.filter(|p| !lane.is_warm(*p, now));
+        if let Some(prefix) = cold {
+            lane.warming.insert(prefix);
+        }
+        let (shard, row) = (queued.shard, queued.row.row);
+        out.acts.push(Act::Send {
+            shard,
+            row,
+            attempt: queued.row.attempts,
+            held: queued.row.worst,
+        });
+        let flight = Flight {
+            queued,
+            sent_at: now,
+            warms: cold.is_some(),
+        };
+        let before = lane.flying.insert((shard, row), flight);
+        assert!(
+            before.is_none(),
+            "row {row} of shard {shard} is sent while it is in flight"
+        );
+    }
+
+    fn settle_sync_shards(&mut self, out: &mut Step) {
+        let finished: Vec<ShardNo> = self
+            .sync
+            .open
+            .iter()
+            .filter(|(_, o)| o.next.is_none() && !o.fetching && o.pending == 0)
+            .map(|(no, _)| *no)
+            .collect();
+        for no in finished {
+            if !self.live(no).busy {
+                self.live_mut(no).busy = true;
+                out.acts.push(Act::Settle(no));
+            }
+        }
+    }
+}
+
+/// Errors that say something about the lane rather than about the row.
+fn concerns_the_lane(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Api | ErrorKind::Unknown
+    )
+}

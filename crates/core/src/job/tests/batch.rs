@@ -1,0 +1,499 @@
+//! The batch lane: submission in doubt, canaries, the guard, the budget, the deadline.
+
+use offpeak_wire::batch::BatchStatus;
+use offpeak_wire::error::ErrorKind;
+
+use super::{Bench, batch_id, canary, dollars, facts, shard};
+use crate::job::event::{
+    Act, CollectAnswer, Event, Listing, Owner, PollAnswer, Scouted, SeenBatch, Sent, Stop,
+    SubmitAnswer,
+};
+use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
+use crate::job::shard::{ShardNo, ShardState};
+use crate::job::{Facts, Status};
+use crate::price::Lane;
+use crate::units::{Span, Timestamp};
+
+fn lost(sent: Sent) -> SubmitAnswer {
+    SubmitAnswer::Lost { sent }
+}
+
+fn submitted(no: u32, answer: SubmitAnswer) -> Event {
+    Event::Submitted {
+        shard: ShardNo(no),
+        answer,
+    }
+}
+
+fn listed(bench: &Bench, no: u32, seen: &[(&str, u64, Owner)]) -> Event {
+    let seen = seen.iter().map(|(name, rows, owner)| SeenBatch {
+        batch: batch_id(name),
+        created_at: bench.now,
+        rows: *rows,
+        owner: *owner,
+    });
+    let listing = Listing {
+        server_now: bench.now,
+        seen: seen.collect(),
+    };
+    Event::Listed {
+        shard: ShardNo(no),
+        listing: Some(listing),
+    }
+}
+
+/// A bench whose only shard was sent whole and never answered.
+fn in_doubt(rows: u32) -> Bench {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, rows)]);
+    assert_eq!(bench.begin(), [Act::Prepare(ShardNo(0))]);
+    assert_eq!(bench.prepare(0), [Act::Submit(ShardNo(0))]);
+    let acts = bench.step(submitted(0, lost(Sent::Whole)));
+    assert!(matches!(acts.as_slice(), [Act::List(..)]), "{acts:?}");
+    assert_eq!(bench.state(0), "unknown");
+    bench
+}
+
+#[test]
+fn a_lost_create_is_adopted_and_not_sent_again() {
+    let mut bench = in_doubt(70);
+    let seen = [("stranger", 69, Owner::Untold), ("ours", 70, Owner::Untold)];
+    let acts = bench.step(listed(&bench, 0, &seen));
+    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("ours"))]);
+    assert_eq!(bench.state(0), "in_progress");
+}
+
+#[test]
+fn a_lost_create_is_sent_again_only_after_two_listings_five_minutes_apart() {
+    let mut bench = in_doubt(70);
+    assert_eq!(bench.step(listed(&bench, 0, &[])), []);
+    assert_eq!(bench.pass(299), [], "too early for a second look");
+    let acts = bench.pass(10);
+    assert!(matches!(acts.as_slice(), [Act::List(..)]));
+    assert_eq!(
+        bench.step(listed(&bench, 0, &[])),
+        [Act::Prepare(ShardNo(0))]
+    );
+    assert_eq!(bench.state(0), "planned");
+}
+
+#[test]
+fn a_server_clock_that_stands_still_proves_nothing() {
+    let mut bench = in_doubt(70);
+    let then = bench.now;
+    for _ in 0..5 {
+        let listing = Listing {
+            server_now: then,
+            seen: Vec::new(),
+        };
+        bench.step(Event::Listed {
+            shard: ShardNo(0),
+            listing: Some(listing),
+        });
+        let acts = bench.pass(400);
+        assert!(matches!(acts.as_slice(), [Act::List(..)]), "{acts:?}");
+    }
+    assert_eq!(bench.state(0), "unknown");
+}
+
+#[test]
+fn a_create_that_was_not_sent_whole_is_sent_again_after_a_backoff() {
+    for sent in [Sent::Nothing, Sent::Part] {
+        let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+        bench.begin();
+        bench.prepare(0);
+        assert_eq!(bench.step(submitted(0, lost(sent))), []);
+        assert_eq!(bench.state(0), "planned");
+        assert_eq!(bench.pass(2), [Act::Prepare(ShardNo(0))]);
+    }
+}
+
+#[test]
+fn a_crash_during_submission_is_a_doubt() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    assert_eq!(bench.state(0), "submitting");
+    bench.restart();
+    let acts = bench.wake();
+    assert!(matches!(acts.as_slice(), [Act::List(..)]), "{acts:?}");
+}
+
+#[test]
+fn two_that_fit_are_told_apart_by_their_results() {
+    let mut bench = in_doubt(70);
+    let both = [("a", 70, Owner::Untold), ("b", 70, Owner::Untold)];
+    assert_eq!(bench.step(listed(&bench, 0, &both)), []);
+    assert_eq!(bench.state(0), "unknown");
+    bench.pass(60);
+    let told = [("a", 70, Owner::Other), ("b", 70, Owner::Ours)];
+    let acts = bench.step(listed(&bench, 0, &told));
+    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("b"))]);
+}
+
+#[test]
+fn an_adopted_batch_that_turns_out_foreign_is_given_back() {
+    let mut bench = in_doubt(70);
+    bench.step(listed(&bench, 0, &[("theirs", 70, Owner::Untold)]));
+    let answer = PollAnswer::Status {
+        status: BatchStatus::Ended,
+        retry_after: None,
+    };
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer,
+    });
+    let acts = bench.step(Event::Collected {
+        shard: ShardNo(0),
+        answer: CollectAnswer::Foreign,
+    });
+    assert!(matches!(acts.as_slice(), [Act::List(..)]), "{acts:?}");
+    // It is in the listing for ever, and is not ours for ever.
+    bench.step(listed(&bench, 0, &[("theirs", 70, Owner::Untold)]));
+    bench.pass(310);
+    let acts = bench.step(listed(&bench, 0, &[("theirs", 70, Owner::Untold)]));
+    assert_eq!(acts, [Act::Prepare(ShardNo(0))]);
+}
+
+#[test]
+fn a_batch_not_proved_ours_is_never_canceled() {
+    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(7_200));
+    let mut bench = Bench::new(
+        Facts {
+            deadline,
+            ..facts()
+        },
+        vec![shard(0, Lane::Batch, 70)],
+    );
+    bench.begin();
+    bench.prepare(0);
+    bench.step(submitted(0, lost(Sent::Whole)));
+    bench.step(listed(&bench, 0, &[("maybe", 70, Owner::Untold)]));
+    let answer = PollAnswer::Status {
+        status: BatchStatus::InProgress,
+        retry_after: None,
+    };
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer,
+    });
+    let acts = bench.pass(7_190);
+    assert!(
+        acts.iter().all(|act| !matches!(act, Act::Cancel(..))),
+        "{acts:?}"
+    );
+}
+
+#[test]
+fn an_earlier_life_is_found_before_anything_is_sent() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    assert_eq!(bench.wake(), [Act::Scout]);
+    let ours = vec![(ShardNo(0), batch_id("before"), bench.now)];
+    let acts = bench.step(Event::Scouted(Scouted {
+        answered: true,
+        ours,
+        suspects: Vec::new(),
+    }));
+    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("before"))]);
+}
+
+#[test]
+fn a_running_batch_that_may_be_ours_is_waited_for() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.wake();
+    let suspects = vec![batch_id("maybe")];
+    let scouted = Scouted {
+        answered: true,
+        ours: Vec::new(),
+        suspects,
+    };
+    assert_eq!(bench.step(Event::Scouted(scouted)), []);
+    assert_eq!(bench.pass(60), [Act::Scout]);
+    assert_eq!(
+        bench.step(Event::Scouted(Scouted {
+            answered: true,
+            ..Scouted::default()
+        })),
+        [Act::Prepare(ShardNo(0))]
+    );
+}
+
+#[test]
+fn the_bulk_waits_for_its_canary() {
+    let mut bulk = shard(1, Lane::Batch, 50);
+    bulk.after = Some(ShardNo(0));
+    let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
+    assert_eq!(bench.begin(), [Act::Prepare(ShardNo(0))]);
+    assert_eq!(bench.run_batch(0, "canary"), [Act::Settle(ShardNo(0))]);
+    assert_eq!(bench.settle(0, &[Succeeded], 0), [Act::Prepare(ShardNo(1))]);
+}
+
+#[test]
+fn a_canary_that_is_refused_stops_the_job_before_the_bulk() {
+    let mut bulk = shard(1, Lane::Batch, 50);
+    bulk.after = Some(ShardNo(0));
+    let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
+    bench.begin();
+    bench.run_batch(0, "canary");
+    assert_eq!(bench.settle(0, &[Refused], 0), []);
+    let Status::Stopped(Stop::Guard { bad: 1, of: 1, .. }) = bench.status() else {
+        panic!("{:?}", bench.status());
+    };
+    assert_eq!(bench.state(1), "planned");
+}
+
+#[test]
+fn a_canary_that_fails_is_tried_again_before_the_bulk_goes() {
+    let mut bulk = shard(1, Lane::Batch, 50);
+    bulk.after = Some(ShardNo(0));
+    let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
+    bench.begin();
+    bench.run_batch(0, "canary");
+    assert_eq!(bench.settle(0, &[], 1), [Act::Prepare(ShardNo(2))]);
+    let second = &bench.stored[&ShardNo(2)];
+    assert!(
+        second.mark.is_some(),
+        "it warms the cache as the first would have"
+    );
+    assert_eq!(bench.stored[&ShardNo(1)].after, Some(ShardNo(2)));
+}
+
+#[test]
+fn what_a_batch_leaves_over_is_batched_again_while_there_is_time() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.run_batch(0, "first");
+    assert_eq!(bench.settle(0, &[Succeeded], 2), [Act::Prepare(ShardNo(1))]);
+    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Batch);
+}
+
+#[test]
+fn what_a_batch_leaves_over_goes_sync_when_there_is_none() {
+    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(3_700));
+    let mut bench = Bench::new(
+        Facts {
+            deadline,
+            ..facts()
+        },
+        vec![shard(0, Lane::Batch, 3)],
+    );
+    bench.begin();
+    bench.run_batch(0, "first");
+    assert_eq!(
+        bench.settle(0, &[Succeeded], 2),
+        [Act::Fetch(ShardNo(1), 0)]
+    );
+    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Sync);
+}
+
+#[test]
+fn the_last_safe_moment_cancels_and_what_is_left_goes_sync() {
+    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(7_200));
+    let mut bench = Bench::new(
+        Facts {
+            deadline,
+            ..facts()
+        },
+        vec![shard(0, Lane::Batch, 500)],
+    );
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "slow");
+    // 500 rows at 500 a minute, and two minutes for the rest: seven minutes... less four.
+    let hedge = Timestamp::from_micros(0) + Span::from_secs(7_200 - 120 - 60);
+    let running = || PollAnswer::Status {
+        status: BatchStatus::InProgress,
+        retry_after: None,
+    };
+    let canceled = loop {
+        let next = bench
+            .machine
+            .next_timeout(bench.now)
+            .expect("the deadline is a timer");
+        assert!(next <= hedge, "{next:?} is past the last safe moment");
+        bench.now = next;
+        let acts = bench.wake();
+        if acts.iter().any(|act| matches!(act, Act::Cancel(..))) {
+            break bench.now;
+        }
+        bench.step(Event::Polled {
+            shard: ShardNo(0),
+            answer: running(),
+        });
+    };
+    assert_eq!(canceled, hedge);
+    assert_eq!(bench.state(0), "canceling");
+}
+
+#[test]
+fn a_budget_that_holds_part_of_a_shard_cuts_it() {
+    let facts = Facts {
+        budget: Some(dollars(30)),
+        ..facts()
+    };
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 50)]);
+    assert_eq!(bench.begin(), [Act::Measure(ShardNo(0), Some(dollars(30)))]);
+    let measured = Event::Measured {
+        shard: ShardNo(0),
+        rows: 30,
+        worst: dollars(30),
+        bytes: 30_000,
+    };
+    assert_eq!(bench.step(measured), [Act::Prepare(ShardNo(0))]);
+    let rest = &bench.stored[&ShardNo(1)];
+    assert_eq!(
+        (rest.rows.from, rest.rows.to, rest.worst),
+        (30, 50, dollars(20))
+    );
+    assert_eq!(bench.run_batch(0, "first"), [Act::Settle(ShardNo(0))]);
+    // It cost half of what was set aside: the other half pays for the rest.
+    let acts = bench.settle_at(0, &[Succeeded; 30], 0, dollars(5));
+    assert_eq!(acts, [Act::Prepare(ShardNo(1))]);
+}
+
+#[test]
+fn a_budget_below_one_row_stops_before_anything_is_sent() {
+    let facts = Facts {
+        budget: Some(dollars(0)),
+        ..facts()
+    };
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 50)]);
+    assert_eq!(bench.begin(), [Act::Measure(ShardNo(0), Some(dollars(0)))]);
+    bench.step(Event::Measured {
+        shard: ShardNo(0),
+        rows: 0,
+        worst: dollars(1),
+        bytes: 0,
+    });
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Budget { .. })
+    ));
+}
+
+#[test]
+fn a_deadline_reserves_the_hedge_at_the_synchronous_price() {
+    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(80_000));
+    let facts = Facts {
+        budget: Some(dollars(99)),
+        deadline,
+        ..facts()
+    };
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 50)]);
+    let half = crate::units::Usd::from_pico(dollars(99).pico() / 2);
+    assert_eq!(bench.begin(), [Act::Measure(ShardNo(0), Some(half))]);
+}
+
+#[test]
+fn a_refused_key_stops_and_keeps_everything() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    let refused = SubmitAnswer::Refused {
+        kind: ErrorKind::Authentication,
+        message: "API key is invalid.".to_owned(),
+        retry_after: None,
+    };
+    bench.step(submitted(0, refused));
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Upstream { .. })
+    ));
+    assert_eq!(bench.state(0), "planned");
+}
+
+#[test]
+fn a_rate_limit_pauses_the_lane_for_as_long_as_it_says() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    let refused = SubmitAnswer::Refused {
+        kind: ErrorKind::RateLimit,
+        message: String::new(),
+        retry_after: Some(Span::from_secs(40)),
+    };
+    assert_eq!(bench.step(submitted(0, refused)), []);
+    assert_eq!(bench.pass(39), []);
+    assert_eq!(bench.pass(3), [Act::Prepare(ShardNo(0))]);
+}
+
+#[test]
+fn a_batch_that_is_not_visible_yet_is_not_lost() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "new");
+    bench.pass(10);
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer: PollAnswer::NotFound,
+    });
+    assert_eq!(bench.status(), Status::Going);
+    assert_eq!(bench.pass(70), [Act::Poll(ShardNo(0), batch_id("new"))]);
+    for _ in 0..20 {
+        bench.step(Event::Polled {
+            shard: ShardNo(0),
+            answer: PollAnswer::NotFound,
+        });
+        bench.pass(70);
+    }
+    assert_eq!(
+        bench.status(),
+        Status::Stopped(Stop::Upstream {
+            kind: ErrorKind::NotFound,
+            message: "the upstream does not know batch msgbatch_new; is this the key that made it?"
+                .to_owned(),
+        })
+    );
+}
+
+#[test]
+fn flawed_results_are_downloaded_three_times_and_then_settled_as_they_are() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "torn");
+    bench.pass(10);
+    let answer = PollAnswer::Status {
+        status: BatchStatus::Ended,
+        retry_after: None,
+    };
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer,
+    });
+    let mut downloads = 1;
+    loop {
+        let answer = CollectAnswer::Flawed { rows: 1 };
+        let acts = bench.step(Event::Collected {
+            shard: ShardNo(0),
+            answer,
+        });
+        if acts == [Act::Settle(ShardNo(0))] {
+            break;
+        }
+        let acts = bench.pass(60);
+        assert!(matches!(acts.as_slice(), [Act::Collect(..)]), "{acts:?}");
+        downloads += 1;
+    }
+    assert_eq!(downloads, 3);
+}
+
+#[test]
+fn an_interrupt_leaves_the_batch_upstream() {
+    let mut bench = Bench::new(
+        facts(),
+        vec![shard(0, Lane::Batch, 3), shard(1, Lane::Batch, 9)],
+    );
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "first");
+    bench.step(Event::StopAsked);
+    // The second shard was being measured; its intent is not written any more.
+    assert_eq!(bench.prepare(1), []);
+    assert_eq!(bench.status(), Status::Stopped(Stop::Interrupted));
+    assert_eq!((bench.state(0), bench.state(1)), ("in_progress", "planned"));
+    assert!(matches!(
+        bench.stored[&ShardNo(0)].state,
+        ShardState::InProgress(_)
+    ));
+}

@@ -1,0 +1,252 @@
+//! The sync lane: pauses that use no attempt, rows that do, cold prefixes, money.
+
+use offpeak_wire::error::ErrorKind;
+use offpeak_wire::message::StopReason;
+
+use super::{Bench, dollars, facts, shard};
+use crate::job::event::{Act, Event, RowAnswer, Sent, Stop, SyncRow};
+use crate::job::shard::ShardNo;
+use crate::job::{Facts, Status};
+use crate::price::Lane;
+use crate::units::{Span, Usd};
+
+fn row(row: u64, prefix: Option<u32>) -> SyncRow {
+    SyncRow {
+        row,
+        worst: dollars(1),
+        prefix,
+        attempts: 0,
+    }
+}
+
+/// A bench with one sync shard whose rows were fetched; returns the rows that were sent at once.
+fn running(facts: Facts, rows: Vec<SyncRow>) -> (Bench, Vec<u64>) {
+    let count = u32::try_from(rows.len()).unwrap();
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Sync, count)]);
+    assert_eq!(bench.wake(), [Act::Fetch(ShardNo(0), 0)]);
+    let sent = sends(&bench.step(Event::Fetched {
+        shard: ShardNo(0),
+        rows,
+        next: None,
+    }));
+    (bench, sent)
+}
+
+fn sends(acts: &[Act]) -> Vec<u64> {
+    let sends = acts.iter().filter_map(|act| match act {
+        Act::Send { row, .. } => Some(*row),
+        _ => None,
+    });
+    sends.collect()
+}
+
+fn answer(bench: &mut Bench, row: u64, answer: RowAnswer) -> Vec<Act> {
+    bench.step(Event::RowAnswered {
+        shard: ShardNo(0),
+        row,
+        answer,
+    })
+}
+
+fn good(bench: &mut Bench, row: u64) -> Vec<Act> {
+    answer(
+        bench,
+        row,
+        RowAnswer::Message {
+            stop: StopReason::EndTurn,
+            cost: Usd::from_pico(7),
+        },
+    )
+}
+
+fn error(kind: ErrorKind) -> RowAnswer {
+    RowAnswer::Error {
+        kind,
+        message: "so it is".to_owned(),
+        retry_after: None,
+    }
+}
+
+#[test]
+fn the_window_limits_what_is_in_flight() {
+    let (mut bench, sent) = running(facts(), (0..100).map(|n| row(n, None)).collect());
+    assert_eq!(sent, (0..8).collect::<Vec<_>>());
+    assert_eq!(sends(&good(&mut bench, 0)), [8]);
+}
+
+#[test]
+fn an_overload_pauses_the_lane_and_uses_no_attempt() {
+    let (mut bench, sent) = running(facts(), vec![row(0, None)]);
+    assert_eq!(sent, [0]);
+    for _ in 0..50 {
+        answer(&mut bench, 0, error(ErrorKind::Overloaded));
+        let acts = bench.pass(61);
+        assert!(
+            matches!(
+                acts.as_slice(),
+                [Act::Send {
+                    row: 0,
+                    attempt: 0,
+                    ..
+                }]
+            ),
+            "{acts:?}"
+        );
+    }
+    assert_eq!(good(&mut bench, 0), [Act::Settle(ShardNo(0))]);
+}
+
+#[test]
+fn retry_after_is_obeyed_and_jitter_comes_on_top() {
+    let (mut bench, _) = running(facts(), vec![row(0, None)]);
+    let kind = ErrorKind::RateLimit;
+    let retry_after = Some(Span::from_secs(100));
+    answer(
+        &mut bench,
+        0,
+        RowAnswer::Error {
+            kind,
+            message: String::new(),
+            retry_after,
+        },
+    );
+    assert_eq!(
+        bench.pass(100),
+        [],
+        "half a second of jitter is still to come"
+    );
+    assert_eq!(sends(&bench.pass(1)), [0]);
+}
+
+#[test]
+fn a_row_that_fails_where_others_pass_is_exhausted_after_three_attempts() {
+    let (mut bench, mut flying) = running(facts(), (0..40).map(|n| row(n, None)).collect());
+    let mut tries = 0;
+    let mut last = Vec::new();
+    while !flying.is_empty() {
+        let next = flying.remove(0);
+        last = if next == 0 {
+            tries += 1;
+            answer(&mut bench, 0, error(ErrorKind::Api))
+        } else {
+            good(&mut bench, next)
+        };
+        flying.extend(sends(&last));
+        flying.extend(sends(&bench.pass(70)));
+    }
+    // The first failure is the lane's; the next three are its own.
+    assert_eq!(tries, 4);
+    assert_eq!(last, [Act::Settle(ShardNo(0))]);
+}
+
+#[test]
+fn a_lone_row_that_always_fails_ends_too() {
+    let (mut bench, _) = running(facts(), vec![row(0, None)]);
+    for tries in 1..200 {
+        if answer(&mut bench, 0, error(ErrorKind::Api)) == [Act::Settle(ShardNo(0))] {
+            assert!(tries >= 10, "given up after {tries}");
+            return;
+        }
+        while !bench.machine.sync.is_flying() {
+            bench.pass(61);
+        }
+    }
+    panic!("it was tried for ever");
+}
+
+#[test]
+fn what_is_wrong_with_the_row_is_final_at_once() {
+    let (mut bench, _) = running(facts(), vec![row(0, None)]);
+    let acts = answer(&mut bench, 0, error(ErrorKind::InvalidRequest));
+    assert_eq!(acts, [Act::Settle(ShardNo(0))]);
+}
+
+#[test]
+fn of_a_cold_prefix_one_call_goes_ahead() {
+    let rows = (0..6).map(|n| row(n, Some(u32::from(n >= 3)))).collect();
+    let (mut bench, sent) = running(facts(), rows);
+    assert_eq!(sent, [0, 3], "one per prefix");
+    assert_eq!(sends(&good(&mut bench, 0)), [1, 2]);
+    // The second prefix failed to warm: again one goes ahead.
+    answer(
+        &mut bench,
+        3,
+        RowAnswer::Lost {
+            sent: Sent::Nothing,
+        },
+    );
+    assert_eq!(sends(&bench.pass(5)), [3]);
+    assert_eq!(sends(&good(&mut bench, 3)), [4, 5]);
+}
+
+#[test]
+fn a_lost_answer_is_held_against_the_budget_and_sent_again() {
+    let budget = Some(dollars(2));
+    let (mut bench, _) = running(Facts { budget, ..facts() }, vec![row(0, None)]);
+    answer(&mut bench, 0, RowAnswer::Lost { sent: Sent::Whole });
+    assert_eq!(
+        sends(&bench.pass(5)),
+        [0],
+        "one dollar is held, one is left"
+    );
+    answer(&mut bench, 0, RowAnswer::Lost { sent: Sent::Whole });
+    assert_eq!(bench.pass(5), []);
+    let Status::Stopped(Stop::Budget { needed, left }) = bench.status() else {
+        panic!("{:?}", bench.status());
+    };
+    assert_eq!((needed, left), (dollars(1), dollars(0)));
+}
+
+#[test]
+fn the_budget_limits_what_is_in_flight() {
+    let budget = Some(dollars(3));
+    let rows = (0..10).map(|n| row(n, None)).collect();
+    let (mut bench, sent) = running(Facts { budget, ..facts() }, rows);
+    assert_eq!(sent, [0, 1, 2]);
+    // It cost a trifle, so not quite a dollar came back.
+    assert_eq!(good(&mut bench, 0), []);
+    assert_eq!(
+        good(&mut bench, 1).len(),
+        1,
+        "two that cost little make room for one more"
+    );
+}
+
+#[test]
+fn a_billing_error_stops_the_job() {
+    let (mut bench, _) = running(facts(), (0..9).map(|n| row(n, None)).collect());
+    assert_eq!(answer(&mut bench, 0, error(ErrorKind::Billing)), []);
+    for n in 1..8 {
+        assert_eq!(good(&mut bench, n), [], "nothing new is sent");
+    }
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Upstream { .. })
+    ));
+    assert_eq!(bench.state(0), "running");
+}
+
+#[test]
+fn useless_first_answers_stop_the_lane() {
+    let (mut bench, sent) = running(facts(), (0..100).map(|n| row(n, None)).collect());
+    let mut flying = sent;
+    let mut answered = 0;
+    while let Some(next) = flying.pop() {
+        let stop = StopReason::MaxTokens;
+        let acts = answer(
+            &mut bench,
+            next,
+            RowAnswer::Message {
+                stop,
+                cost: Usd::ZERO,
+            },
+        );
+        answered += 1;
+        flying.extend(sends(&acts));
+    }
+    assert!((20..40).contains(&answered), "{answered}");
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Guard { .. })
+    ));
+}

@@ -1,0 +1,214 @@
+//! The rows of a prefix group, priced: what they cost on each lane, and whether a mark pays.
+//!
+//! Leaves out the choice between the lanes (`decide`).
+
+use offpeak_wire::request::Ttl;
+
+use crate::price::{Lane, Mode, Model, PriceError, Rates};
+use crate::units::{Estimate, Timestamp, Usd};
+
+use super::cost::{Caching, Load, break_even_calls, route_cost};
+use super::reason::Preamble;
+use super::tokens::{SPREAD, TokenRange, Tokenizer};
+use super::workload::{GroupProfile, Sums};
+
+/// Generated tokens as shares of `max_tokens`, for the low, expected and high cost.
+pub(super) const OUTPUT_SHARES: [f64; 3] = [0.05, 0.4, 1.0];
+/// Tokens as multiples of the expected ones, likewise.
+const TOKEN_SHARES: [f64; 3] = [1.0 - SPREAD, 1.0, 1.0 + SPREAD];
+
+/// Calls of one model with one load, priced on both lanes.
+pub(super) struct Priced {
+    /// Mean tokens of a call: low, expected, high.
+    pub(super) loads: [Load; 3],
+    pub(super) sync: Rates,
+    /// `None` if the model cannot be batched.
+    pub(super) batch: Option<Rates>,
+    pub(super) minimum: u64,
+}
+
+impl Priced {
+    pub(super) fn new(
+        model: &Model,
+        sums: &Sums,
+        prefix_bytes: u64,
+        has_tools: bool,
+        now: Timestamp,
+    ) -> Result<Self, PriceError> {
+        let tokenizer = Tokenizer::of(&model.id);
+        let per_call = |total: u64| total as f64 / sums.rows.max(1) as f64;
+        let own_bytes = sums
+            .request_bytes
+            .saturating_sub(prefix_bytes.saturating_mul(sums.rows));
+        let own_tokens = per_call(own_bytes) / tokenizer.bytes_per_token();
+        let prefix = prefix_tokens(model, prefix_bytes, has_tools);
+        let prefix = [prefix.low, prefix.mid, prefix.high];
+        let loads = std::array::from_fn(|k| Load {
+            calls: sums.rows,
+            prefix: prefix[k] as f64,
+            suffix: own_tokens * TOKEN_SHARES[k],
+            output: per_call(sums.max_tokens) * OUTPUT_SHARES[k],
+        });
+        let [_, expected, _] = &loads;
+        let prompt = expected.prefix + expected.suffix;
+        let long_prompt = model
+            .step_above(now)?
+            .is_some_and(|above| prompt > above as f64);
+        let rates = |lane| {
+            model.rates(
+                now,
+                Mode {
+                    long_prompt,
+                    ..Mode::plain(lane)
+                },
+            )
+        };
+        Ok(Self {
+            loads,
+            sync: rates(Lane::Sync)?,
+            batch: if model.batch {
+                Some(rates(Lane::Batch)?)
+            } else {
+                None
+            },
+            minimum: u64::from(model.min_cacheable_tokens),
+        })
+    }
+
+    pub(super) fn rates(&self, lane: Lane) -> Option<&Rates> {
+        match lane {
+            Lane::Sync => Some(&self.sync),
+            Lane::Batch => self.batch.as_ref(),
+        }
+    }
+
+    /// Most that rows cost in a batch which cost at most `worst` on the sync lane: the share of the
+    /// token class that a batch discounts least. Without batch prices, the same.
+    pub(super) fn worst_in_batch(&self, worst: Usd) -> Usd {
+        let classes = |rates: &Rates| {
+            [
+                rates.input,
+                rates.write_5m,
+                rates.write_1h,
+                rates.read,
+                rates.output,
+            ]
+            .map(i128::from)
+        };
+        let Some(batch) = &self.batch else {
+            return worst;
+        };
+        let priced = classes(batch).into_iter().zip(classes(&self.sync));
+        let scaled = priced.filter(|(_, sync)| *sync > 0).map(|(batch, sync)| {
+            let part = worst.pico().checked_mul(batch)?;
+            Some(Usd::from_pico(part / sync + i128::from(part % sync > 0)))
+        });
+        scaled
+            .collect::<Option<Vec<_>>>()
+            .and_then(|all| all.into_iter().max())
+            .unwrap_or(worst)
+    }
+
+    /// The expected cost on a lane. A preamble below the minimum is not cached, whatever its marks.
+    pub(super) fn cost(&self, lane: Lane, caching: [Caching; 3]) -> Option<Estimate> {
+        let rates = self.rates(lane)?;
+        let expenses: [_; 3] = std::array::from_fn(|k| {
+            let cacheable = self.loads[k].prefix >= self.minimum as f64;
+            let caching = if cacheable { caching[k] } else { Caching::None };
+            route_cost(&self.loads[k], rates, caching)
+        });
+        // A longer preamble can be the cheaper one, if only it can be cached.
+        let prompts = expenses.map(|expense| expense.prefix + expense.suffix);
+        let [low, mid, high] = expenses.map(|expense| expense.output);
+        Some(Estimate {
+            low: prompts.into_iter().fold(f64::INFINITY, f64::min) + low,
+            mid: prompts[1] + mid,
+            high: prompts.into_iter().fold(0.0, f64::max) + high,
+        })
+    }
+}
+
+pub(super) fn prefix_tokens(model: &Model, prefix_bytes: u64, has_tools: bool) -> TokenRange {
+    let hidden = if has_tools {
+        model.hidden_tool_tokens
+    } else {
+        0
+    };
+    Tokenizer::of(&model.id).estimate(prefix_bytes).plus(hidden)
+}
+
+/// A group and what a mark would do for it.
+pub(super) struct Group<'a> {
+    pub(super) profile: &'a GroupProfile,
+    pub(super) model: &'a Model,
+    pub(super) priced: Priced,
+    pub(super) tokens: TokenRange,
+}
+
+impl Group<'_> {
+    pub(super) fn is_long_enough(&self) -> bool {
+        self.tokens.mid >= self.priced.minimum
+    }
+
+    /// Whether a mark of ours pays, by the expected length.
+    pub(super) fn pays(&self, ttl: Ttl) -> bool {
+        let enough = break_even_calls(&self.priced.sync, ttl)
+            .is_some_and(|least| self.profile.sums.rows >= least);
+        !self.profile.caller_marked && self.is_long_enough() && enough
+    }
+
+    /// Whether sending its first row ahead spares the others a cache write.
+    pub(super) fn wants_canary(&self) -> bool {
+        if self.profile.caller_marked {
+            self.is_long_enough() && self.profile.sums.rows >= 2
+        } else {
+            self.pays(Ttl::OneHour)
+        }
+    }
+
+    /// What the cache does for it on a cached route; `warm` means that it writes only once.
+    pub(super) fn caching(&self, lane: Lane, warm: bool) -> [Caching; 3] {
+        let rows = self.profile.sums.rows;
+        if self.profile.caller_marked {
+            // The lifetime of the caller's marks is not in the profile: the default, or at worst
+            // the dear one.
+            let writes = if warm { 1 } else { rows };
+            let dear = if warm { Ttl::FiveMinutes } else { Ttl::OneHour };
+            return [Ttl::FiveMinutes, Ttl::FiveMinutes, dear]
+                .map(|ttl| Caching::Marked { ttl, writes });
+        }
+        let ttl = ttl_of(lane);
+        let marked = self.pays(ttl) && warm;
+        [if marked {
+            Caching::Marked { ttl, writes: 1 }
+        } else {
+            Caching::None
+        }; 3]
+    }
+
+    pub(super) fn preamble(&self, ttl: Ttl) -> Preamble {
+        Preamble {
+            group: self.profile.id,
+            model: self.model.id.clone(),
+            calls: self.profile.sums.rows,
+            tokens: self.tokens,
+            minimum_tokens: self.model.min_cacheable_tokens,
+            ttl,
+            pays_from_calls: break_even_calls(&self.priced.sync, ttl),
+        }
+    }
+
+    /// What caching it can save at most; orders the groups in explanations.
+    pub(super) fn weight(&self) -> u128 {
+        u128::from(self.tokens.mid) * u128::from(self.profile.sums.rows)
+    }
+}
+
+/// The lifetime of our marks: synchronous calls follow each other, a canary's entry must outlive
+/// the wait for the bulk.
+pub(super) fn ttl_of(lane: Lane) -> Ttl {
+    match lane {
+        Lane::Sync => Ttl::FiveMinutes,
+        Lane::Batch => Ttl::OneHour,
+    }
+}
