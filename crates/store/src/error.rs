@@ -1,0 +1,75 @@
+//! What can go wrong with the store, said so that its owner can act.
+
+use std::path::PathBuf;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened or created.
+    #[error("cannot open the job store `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file was written by a newer offpeak.
+    #[error("the job store `{}` has schema {found}, this program knows {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Reading or writing failed.
+    #[error("the job store failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A row does not decode: the file was damaged or edited.
+    #[error("the job store has a {what} that cannot be read: {detail}")]
+    Damaged {
+        /// What kind of row.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A shard was not in the state that the writer had seen: somebody else moved it.
+    #[error("shard {shard} of job {job} is {found}, not {expected}: another process moved it")]
+    Moved {
+        /// The job.
+        job: String,
+        /// The shard.
+        shard: u32,
+        /// The state that the writer saw.
+        expected: String,
+        /// The state that it has.
+        found: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => {
+                "check that the directory exists and is yours, or name another with `--data-dir DIR`"
+            }
+            Self::Newer { .. } => {
+                "use the newer offpeak, or another directory with `--data-dir DIR`"
+            }
+            Self::Sqlite(_) => {
+                "check the free space of the data directory, then run the same command again: \
+                 nothing that was paid is lost"
+            }
+            Self::Damaged { .. } => {
+                "restore the data directory from a backup; the spool beside the store still has \
+                 every request and result"
+            }
+            Self::Moved { .. } => {
+                "make sure that only one machine uses this data directory, then run again"
+            }
+        }
+    }
+}

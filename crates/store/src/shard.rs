@@ -1,0 +1,195 @@
+//! Shards and the ledger: the writes of one step of the machine, committed together.
+
+use offpeak_core::job::event::{LedgerEntry, Write};
+use offpeak_core::job::shard::{JobId, Shard};
+use offpeak_core::price::Lane;
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_wire::batch::BatchId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::StoreError;
+use crate::open::Store;
+
+/// Sums of a job's ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerSums {
+    /// Ever set aside.
+    pub reserved: Usd,
+    /// Billed, from reported usage.
+    pub settled: Usd,
+    /// Given back.
+    pub released: Usd,
+    /// Held for calls of unknown outcome.
+    pub unknown: Usd,
+}
+
+impl Store {
+    /// Commits the writes of a step. When this returns they are on the disk.
+    ///
+    /// # Errors
+    /// If the store fails, or a shard is not in the state that the step saw; then nothing is
+    /// written.
+    pub fn commit(&self, job: &JobId, at: Timestamp, writes: &[Write]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for write in writes {
+            match write {
+                Write::Shard { expect, shard } => put_shard(&transaction, job, *expect, shard)?,
+                Write::Ledger(entry) => append(&transaction, job, at, entry)?,
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The shards of a job, in order of their numbers.
+    ///
+    /// # Errors
+    /// If the store fails or a shard does not decode.
+    pub fn shards(&self, job: &JobId) -> Result<Vec<Shard>, StoreError> {
+        let connection = self.connection();
+        let mut statement =
+            connection.prepare_cached("SELECT body FROM shard WHERE job = ? ORDER BY no")?;
+        let rows = statement.query_map([job.as_str()], |row| row.get::<_, String>(0))?;
+        rows.map(|body| {
+            let body = body?;
+            serde_json::from_str(&body).map_err(|e| StoreError::Damaged {
+                what: "shard",
+                detail: e.to_string(),
+            })
+        })
+        .collect()
+    }
+
+    /// Whether any shard of any job owns this batch.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn owns_batch(&self, batch: &BatchId) -> Result<bool, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached("SELECT 1 FROM shard WHERE batch = ?")?;
+        Ok(statement
+            .query_row([batch.as_str()], |_| Ok(()))
+            .optional()?
+            .is_some())
+    }
+
+    /// The sums of a job's ledger.
+    ///
+    /// # Errors
+    /// If the store fails or an entry does not decode.
+    pub fn ledger(&self, job: &JobId) -> Result<LedgerSums, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT kind, pico FROM ledger WHERE job = ? ORDER BY seq")?;
+        let mut sums = LedgerSums::default();
+        let mut rows = statement.query([job.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let (kind, pico): (String, String) = (row.get(0)?, row.get(1)?);
+            let damaged = || StoreError::Damaged {
+                what: "ledger entry",
+                detail: format!("{kind} {pico}"),
+            };
+            let amount = Usd::from_pico(pico.parse().map_err(|_| damaged())?);
+            let sum = match kind.as_str() {
+                "reserve" => &mut sums.reserved,
+                "settle" => &mut sums.settled,
+                "release" => &mut sums.released,
+                "unknown" => &mut sums.unknown,
+                _ => return Err(damaged()),
+            };
+            *sum = *sum + amount;
+        }
+        Ok(sums)
+    }
+}
+
+/// Writes a shard if it is in the state expected (or, with `None`, if there is none yet).
+pub(crate) fn put_shard(
+    connection: &Connection,
+    job: &JobId,
+    expect: Option<&str>,
+    shard: &Shard,
+) -> Result<(), StoreError> {
+    let body = serde_json::to_string(shard).expect("a shard has only string keys");
+    let batch = shard.state.upstream().map(|up| up.batch.as_str());
+    let changed = match expect {
+        None => connection
+            .prepare_cached(
+                "INSERT INTO shard (job, no, lane, rows, state, batch, body)
+                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                job.as_str(),
+                shard.no.0,
+                lane_name(shard.lane),
+                shard.rows.len(),
+                shard.state.tag(),
+                batch,
+                body,
+            ])?,
+        // A settled shard keeps the batch it came from: it must never be taken for a stranger's.
+        Some(expect) => connection
+            .prepare_cached(
+                "UPDATE shard SET lane = ?, rows = ?, state = ?, batch = coalesce(?, batch), body = ?
+                 WHERE job = ? AND no = ? AND state = ?",
+            )?
+            .execute(params![
+                lane_name(shard.lane),
+                shard.rows.len(),
+                shard.state.tag(),
+                batch,
+                body,
+                job.as_str(),
+                shard.no.0,
+                expect,
+            ])?,
+    };
+    if changed == 1 {
+        return Ok(());
+    }
+    let found = connection
+        .query_row(
+            "SELECT state FROM shard WHERE job = ? AND no = ?",
+            params![job.as_str(), shard.no.0],
+            |row| row.get::<_, String>(0),
+        )
+        .optional()?;
+    Err(StoreError::Moved {
+        job: job.to_string(),
+        shard: shard.no.0,
+        expected: expect.unwrap_or("new").to_owned(),
+        found: found.unwrap_or_else(|| "missing".to_owned()),
+    })
+}
+
+fn append(
+    connection: &Connection,
+    job: &JobId,
+    at: Timestamp,
+    entry: &LedgerEntry,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO ledger (job, shard, at, kind, lane, pico) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            job.as_str(),
+            entry.shard.0,
+            at.as_micros(),
+            entry.kind.as_str(),
+            lane_name(entry.lane),
+            entry.amount.pico().to_string(),
+        ])?;
+    Ok(())
+}
+
+fn lane_name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Sync => "sync",
+        Lane::Batch => "batch",
+    }
+}

@@ -1,0 +1,228 @@
+//! What the store promises, through its public door: jobs, shards moved by compare-and-set, a
+//! ledger that only grows, all of it still there after a restart.
+
+use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
+use offpeak_core::job::shard::{
+    Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
+};
+use offpeak_core::price::Lane;
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_store::{JobRecord, JobState, LedgerSums, Store, StoreError};
+use offpeak_wire::batch::BatchId;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("jobs.db")).unwrap();
+        Self { dir, store }
+    }
+
+    fn reopened(self) -> Self {
+        let Self { dir, store } = self;
+        drop(store);
+        let store = Store::open(&dir.path().join("jobs.db")).unwrap();
+        Self { dir, store }
+    }
+}
+
+fn id(seed: u8) -> JobId {
+    JobId::of_digest(&[seed; 32])
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn job(seed: u8, name: &str, run: u32) -> JobRecord {
+    JobRecord {
+        id: id(seed),
+        name: name.to_owned(),
+        run,
+        state: JobState::Open,
+        created_at: at(i64::from(seed)),
+        finished_at: None,
+        source_digest: "s".to_owned(),
+        params_digest: "p".to_owned(),
+        facts: "{}".to_owned(),
+    }
+}
+
+fn shard(no: u32) -> Shard {
+    Shard {
+        no: ShardNo(no),
+        lane: Lane::Batch,
+        role: ShardRole::Leftovers { round: 2 },
+        rows: RowRange {
+            file: 3,
+            from: 10,
+            to: 110,
+        },
+        bytes: 12_345,
+        worst: Usd::from_pico(i128::from(u64::MAX) * 3),
+        mark: Some(offpeak_wire::request::Ttl::OneHour),
+        after: Some(ShardNo(7)),
+        state: ShardState::Planned,
+    }
+}
+
+fn submitting() -> ShardState {
+    ShardState::Submitting(Intent {
+        at: at(1),
+        server_not_before: at(2),
+        body_digest: "abc".to_owned(),
+    })
+}
+
+fn in_progress(batch: &str) -> ShardState {
+    ShardState::InProgress(Upstream {
+        batch: BatchId::new(batch).unwrap(),
+        created_at: at(3),
+        since: at(4),
+        proof: Proof::Certain,
+    })
+}
+
+fn moved(mut shard: Shard, expect: &'static str, to: ShardState) -> Write {
+    shard.state = to;
+    Write::Shard {
+        expect: Some(expect),
+        shard: Box::new(shard),
+    }
+}
+
+fn ledger(kind: LedgerKind, pico: i128) -> Write {
+    let amount = Usd::from_pico(pico);
+    Write::Ledger(LedgerEntry {
+        kind,
+        shard: ShardNo(0),
+        lane: Lane::Batch,
+        amount,
+    })
+}
+
+#[test]
+fn a_job_and_its_shards_survive_a_restart_as_they_were() {
+    let fixture = Fixture::new();
+    assert!(fixture.store.is_empty().unwrap());
+    let (one, two) = (job(1, "nightly", 1), job(2, "nightly", 2));
+    fixture
+        .store
+        .create_job(&one, &[shard(0), shard(1)])
+        .unwrap();
+    fixture.store.create_job(&two, &[]).unwrap();
+    let store = fixture.reopened().store;
+    assert_eq!(store.latest_run("nightly").unwrap(), Some(two.clone()));
+    assert_eq!(store.latest_run("weekly").unwrap(), None);
+    assert_eq!(store.job(&id(1)).unwrap(), Some(one.clone()));
+    assert_eq!(store.jobs().unwrap(), [two, one]);
+    assert_eq!(store.shards(&id(1)).unwrap(), [shard(0), shard(1)]);
+    assert!(!store.is_empty().unwrap());
+}
+
+#[test]
+fn a_shard_moves_only_from_the_state_that_was_seen() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    store
+        .commit(&id(1), at(5), &[moved(shard(0), "planned", submitting())])
+        .unwrap();
+    // A second writer that still believes the shard to be planned changes nothing at all.
+    let late = [
+        ledger(LedgerKind::Reserve, 99),
+        moved(shard(0), "planned", submitting()),
+    ];
+    let refused = store.commit(&id(1), at(6), &late).unwrap_err();
+    let StoreError::Moved {
+        expected, found, ..
+    } = &refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!(
+        (expected.as_str(), found.as_str()),
+        ("planned", "submitting")
+    );
+    assert_eq!(store.ledger(&id(1)).unwrap(), LedgerSums::default());
+    assert_eq!(store.shards(&id(1)).unwrap()[0].state, submitting());
+}
+
+#[test]
+fn a_new_shard_does_not_replace_one_that_exists() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    let again = Write::Shard {
+        expect: None,
+        shard: Box::new(shard(0)),
+    };
+    assert!(matches!(
+        store.commit(&id(1), at(1), &[again]),
+        Err(StoreError::Moved { .. })
+    ));
+}
+
+#[test]
+fn a_batch_stays_ours_after_its_shard_is_settled() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    let batch = BatchId::new("msgbatch_1").unwrap();
+    assert!(!store.owns_batch(&batch).unwrap());
+    let mut tally = Tally::default();
+    tally.outcomes.count(OutcomeClass::Succeeded);
+    let settled = ShardState::Settled(Box::new(tally));
+    let steps = [
+        moved(shard(0), "planned", submitting()),
+        moved(shard(0), "submitting", in_progress("msgbatch_1")),
+        moved(shard(0), "in_progress", settled.clone()),
+    ];
+    store.commit(&id(1), at(1), &steps).unwrap();
+    assert!(store.owns_batch(&batch).unwrap());
+    assert_eq!(store.shards(&id(1)).unwrap()[0].state, settled);
+}
+
+#[test]
+fn the_ledger_adds_up_and_cannot_be_rewritten() {
+    let fixture = Fixture::new();
+    fixture
+        .store
+        .create_job(&job(1, "a", 1), &[shard(0)])
+        .unwrap();
+    let huge = i128::from(u64::MAX) * 1_000;
+    let entries = [
+        ledger(LedgerKind::Reserve, huge),
+        ledger(LedgerKind::Settle, 5),
+        ledger(LedgerKind::Unknown, 7),
+        ledger(LedgerKind::Release, huge - 12),
+    ];
+    fixture.store.commit(&id(1), at(1), &entries).unwrap();
+    let sums = fixture.store.ledger(&id(1)).unwrap();
+    assert_eq!(sums.reserved, sums.settled + sums.unknown + sums.released);
+    let path = fixture.dir.path().join("jobs.db");
+    let other = rusqlite::Connection::open(path).unwrap();
+    for statement in ["UPDATE ledger SET pico = '0'", "DELETE FROM ledger"] {
+        let refused = other.execute(statement, []).unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+}
+
+#[test]
+fn a_job_is_closed_once() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store.create_job(&job(1, "a", 1), &[]).unwrap();
+    store.close_job(&id(1), JobState::Finished, at(9)).unwrap();
+    let closed = store.job(&id(1)).unwrap().unwrap();
+    assert_eq!(
+        (closed.state, closed.finished_at),
+        (JobState::Finished, Some(at(9)))
+    );
+    assert!(
+        store
+            .close_job(&id(1), JobState::Abandoned, at(10))
+            .is_err()
+    );
+}
