@@ -1,0 +1,77 @@
+//! Owns what is kept of a batch row: some fifty bytes, its id, and for a marked row the few
+//! positions at which the cache may know its prompt.
+
+use std::collections::BTreeMap;
+
+use crate::answer::Stop;
+use crate::bill::Tally;
+use crate::cache::{Split, Spot};
+use crate::http::Problem;
+
+use super::usize_of;
+
+/// What becomes of a row. Faults are decided at creation, success and the rest when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Pending,
+    Succeeded,
+    /// Refused for its params.
+    Invalid,
+    ApiError,
+    Overloaded,
+    Canceled,
+    Expired,
+}
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Where its `custom_id` ends within [`Rows::ids`].
+    pub(super) id_end: u32,
+    pub(crate) model: u16,
+    pub(super) outcome: Outcome,
+    pub(super) stop: Stop,
+    pub(super) us: bool,
+    /// All prompt tokens as plain input, until the row has started.
+    pub(super) split: Split,
+    pub(super) output: u32,
+    /// The seed of its answer's text.
+    pub(super) text: u64,
+    pub(super) spots: Option<Box<[Spot]>>,
+}
+
+impl Row {
+    pub(crate) fn tally(&self) -> Tally {
+        Tally {
+            input: self.split.input,
+            write_5m: self.split.write_5m,
+            write_1h: self.split.write_1h,
+            read: self.split.read,
+            output: self.output,
+            us: self.us,
+            fast: false,
+        }
+    }
+}
+
+/// The rows of one batch, in input order.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(super) list: Vec<Row>,
+    /// All `custom_id`s, one behind the other.
+    pub(super) ids: String,
+    /// Why rows are invalid, by index.
+    pub(super) problems: BTreeMap<u32, Problem>,
+    pub(super) batch: u32,
+    pub(super) seed: u64,
+}
+
+impl Rows {
+    pub(super) fn custom_id(&self, index: u32) -> &str {
+        let index = usize_of(index);
+        let start = match index.checked_sub(1) {
+            None => 0,
+            Some(before) => usize_of(self.list[before].id_end),
+        };
+        &self.ids[start..usize_of(self.list[index].id_end)]
+    }
+}

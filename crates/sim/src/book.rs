@@ -1,0 +1,391 @@
+//! Owns the simulator's reading of the price book: which models exist at an instant, and what
+//! their tokens cost. It shares the data file with the product and not one line of code, so that
+//! two arithmetics can disagree. Who is billed for what is `bill`'s matter.
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::bill::{Lane, Tally};
+use crate::stamp;
+
+/// Fixed point: prices in millionths of a dollar per million tokens, which is picodollars per
+/// token, and multipliers in millionths.
+const MILLION: i128 = 1_000_000;
+
+#[derive(Debug)]
+pub(crate) struct Book {
+    models: Vec<Model>,
+    batch: i128,
+    us: i128,
+}
+
+/// One model of the book, as far as the simulator needs it.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) id: String,
+    aliases: Vec<String>,
+    retired: bool,
+    retired_on: Option<i64>,
+    pub(crate) min_cacheable: u64,
+    pub(crate) max_output: u64,
+    pub(crate) batch: bool,
+    pub(crate) us_geo: bool,
+    pub(crate) hidden_tool_tokens: u64,
+    prices: Vec<Price>,
+}
+
+#[derive(Debug)]
+struct Price {
+    from: i64,
+    until: i64,
+    row: Row,
+    long_prompt: Option<(u64, Row)>,
+    fast: Option<Row>,
+}
+
+/// Picodollars per token at the synchronous price.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    input: i128,
+    write_5m: i128,
+    write_1h: i128,
+    read: i128,
+    output: i128,
+}
+
+impl Row {
+    fn all(&self) -> [i128; 5] {
+        [
+            self.input,
+            self.write_5m,
+            self.write_1h,
+            self.read,
+            self.output,
+        ]
+    }
+}
+
+impl Book {
+    /// The price book that ships with the product, read once.
+    pub(crate) fn embedded() -> &'static Self {
+        static BOOK: OnceLock<Book> = OnceLock::new();
+        BOOK.get_or_init(|| {
+            Self::parse(include_str!("../../../data/prices.toml"))
+                .expect("the embedded price book is read by a test")
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: file::Book = toml::from_str(text).map_err(|e| e.to_string())?;
+        let batch = decimal(&file.multipliers.batch)?;
+        let us = decimal(&file.multipliers.inference_geo_us)?;
+        let models = file.model.into_iter().map(Model::read);
+        let models = models.collect::<Result<Vec<_>, _>>()?;
+        for model in &models {
+            for rate in model.prices.iter().flat_map(Price::rates) {
+                if rate * batch * us % (MILLION * MILLION) != 0 {
+                    return Err(format!("{}: a rate that is no whole picodollar", model.id));
+                }
+            }
+        }
+        Ok(Self { models, batch, us })
+    }
+
+    /// The model of an id or alias that can be called at `now`.
+    pub(crate) fn find(&self, name: &str, now: i64) -> Option<u16> {
+        let named = |m: &Model| m.id == name || m.aliases.iter().any(|a| a == name);
+        let index = self.models.iter().position(named)?;
+        let model = &self.models[index];
+        let gone = model.retired_on.map_or(model.retired, |on| now >= on);
+        (!gone && model.price(now).is_some())
+            .then(|| u16::try_from(index).expect("a book of fewer than 65,536 models"))
+    }
+
+    pub(crate) fn model(&self, index: u16) -> &Model {
+        &self.models[usize::from(index)]
+    }
+
+    /// Picodollars of one answered call: the price row valid at `at`, the long-prompt step, fast
+    /// mode, the batch discount and the US multiplier (Anthropic docs, pricing).
+    pub(crate) fn cost(&self, at: i64, lane: Lane, model: u16, tally: &Tally) -> i128 {
+        let price = self.model(model).price(at);
+        let price = price.expect("a model is only called while it has a price");
+        let prompt = tally.prompt();
+        let row = match (&price.fast, &price.long_prompt) {
+            (Some(fast), _) if tally.fast => fast,
+            (_, Some((above, long))) if prompt > *above => long,
+            _ => &price.row,
+        };
+        let tokens = i128::from(tally.input) * row.input
+            + i128::from(tally.write_5m) * row.write_5m
+            + i128::from(tally.write_1h) * row.write_1h
+            + i128::from(tally.read) * row.read
+            + i128::from(tally.output) * row.output;
+        let batch = if lane == Lane::Batch {
+            self.batch
+        } else {
+            MILLION
+        };
+        let us = if tally.us { self.us } else { MILLION };
+        tokens * batch * us / (MILLION * MILLION)
+    }
+}
+
+impl Model {
+    fn read(raw: file::Model) -> Result<Self, String> {
+        let day = |date: &str| stamp::midnight(date).ok_or_else(|| format!("no date: {date}"));
+        let prices = raw
+            .price
+            .iter()
+            .map(Price::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            retired: raw.status == "retired",
+            retired_on: raw.retired_on.as_deref().map(day).transpose()?,
+            id: raw.id,
+            aliases: raw.aliases,
+            min_cacheable: raw.min_cacheable_tokens.unwrap_or(u64::MAX),
+            max_output: raw.max_output.unwrap_or(u64::MAX),
+            batch: raw.batch,
+            us_geo: raw.us_geo,
+            hidden_tool_tokens: raw.hidden_tool_tokens,
+            prices,
+        })
+    }
+
+    fn price(&self, at: i64) -> Option<&Price> {
+        self.prices.iter().find(|p| p.from <= at && at < p.until)
+    }
+
+    /// Whether fast mode is sold for this model at `at`.
+    pub(crate) fn has_fast(&self, at: i64) -> bool {
+        self.price(at).is_some_and(|p| p.fast.is_some())
+    }
+}
+
+impl Price {
+    fn read(raw: &file::Price) -> Result<Self, String> {
+        let day = |date: &str| stamp::midnight(date).ok_or_else(|| format!("no date: {date}"));
+        let row = Row {
+            input: decimal(&raw.input)?,
+            write_5m: decimal(&raw.write_5m)?,
+            write_1h: decimal(&raw.write_1h)?,
+            read: decimal(&raw.read)?,
+            output: decimal(&raw.output)?,
+        };
+        let long_prompt = match &raw.long_prompt {
+            None => None,
+            Some(long) => Some((
+                long.above_prompt_tokens,
+                Row {
+                    input: decimal(&long.input)?,
+                    write_5m: decimal(&long.write_5m)?,
+                    write_1h: decimal(&long.write_1h)?,
+                    read: decimal(&long.read)?,
+                    output: decimal(&long.output)?,
+                },
+            )),
+        };
+        let fast = match &raw.fast {
+            None => None,
+            Some(fast) => Some(row.fast(decimal(&fast.input)?, decimal(&fast.output)?)?),
+        };
+        Ok(Self {
+            from: raw.from.as_deref().map_or(Ok(i64::MIN), day)?,
+            until: raw.until.as_deref().map_or(Ok(i64::MAX), day)?,
+            row,
+            long_prompt,
+            fast,
+        })
+    }
+
+    fn rates(&self) -> impl Iterator<Item = i128> {
+        let long = self.long_prompt.as_ref().map(|(_, row)| row);
+        [Some(&self.row), long, self.fast.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(Row::all)
+    }
+}
+
+impl Row {
+    /// Fast mode lists input and output only; the cache classes keep their ratios to input.
+    fn fast(&self, input: i128, output: i128) -> Result<Self, String> {
+        let like = |class: i128| match class * input {
+            product if product % self.input == 0 => Ok(product / self.input),
+            _ => Err("a fast-mode rate that is no whole picodollar".to_owned()),
+        };
+        Ok(Self {
+            input,
+            write_5m: like(self.write_5m)?,
+            write_1h: like(self.write_1h)?,
+            read: like(self.read)?,
+            output,
+        })
+    }
+}
+
+/// A decimal string in millionths; more than six decimals are refused.
+fn decimal(text: &str) -> Result<i128, String> {
+    let wrong = || format!("not a decimal with at most six decimals: {text}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 6 {
+        return Err(wrong());
+    }
+    let millionths: i128 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
+    let whole: i128 = whole.parse().map_err(|_| wrong())?;
+    Ok(whole * MILLION + millionths)
+}
+
+/// The file as it is written.
+mod file {
+    use super::Deserialize;
+
+    #[derive(Deserialize)]
+    pub(super) struct Book {
+        pub(super) multipliers: Multipliers,
+        pub(super) model: Vec<Model>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Multipliers {
+        pub(super) batch: String,
+        pub(super) inference_geo_us: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Model {
+        pub(super) id: String,
+        #[serde(default)]
+        pub(super) aliases: Vec<String>,
+        pub(super) status: String,
+        pub(super) retired_on: Option<String>,
+        pub(super) min_cacheable_tokens: Option<u64>,
+        pub(super) max_output: Option<u64>,
+        #[serde(default)]
+        pub(super) batch: bool,
+        #[serde(default)]
+        pub(super) us_geo: bool,
+        #[serde(default)]
+        pub(super) hidden_tool_tokens: u64,
+        #[serde(default)]
+        pub(super) price: Vec<Price>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Price {
+        pub(super) from: Option<String>,
+        pub(super) until: Option<String>,
+        pub(super) input: String,
+        pub(super) write_5m: String,
+        pub(super) write_1h: String,
+        pub(super) read: String,
+        pub(super) output: String,
+        pub(super) long_prompt: Option<LongPrompt>,
+        pub(super) fast: Option<Fast>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct LongPrompt {
+        pub(super) above_prompt_tokens: u64,
+        pub(super) input: String,
+        pub(super) write_5m: String,
+        pub(super) write_1h: String,
+        pub(super) read: String,
+        pub(super) output: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Fast {
+        pub(super) input: String,
+        pub(super) output: String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(date: &str) -> i64 {
+        stamp::midnight(date).unwrap()
+    }
+
+    fn cost(date: &str, lane: Lane, model: &str, tally: Tally) -> i128 {
+        let book = Book::embedded();
+        let model = book.find(model, at(date)).unwrap();
+        book.cost(at(date), lane, model, &tally)
+    }
+
+    #[test]
+    fn the_published_stacking_example() {
+        // A batch cache read on Sonnet 4.6 in the US: $0.165 per million tokens.
+        let tally = Tally {
+            read: 1_000_000,
+            us: true,
+            ..Tally::default()
+        };
+        let pico = cost("2026-11-22", Lane::Batch, "claude-sonnet-4-6", tally);
+        assert_eq!(pico, 165_000_000_000);
+    }
+
+    #[test]
+    fn the_long_prompt_step_counts_cached_tokens_and_moves_output_too() {
+        let below = Tally {
+            read: 100_000,
+            output: 10,
+            ..Tally::default()
+        };
+        let above = Tally { input: 1, ..below };
+        let model = "claude-haiku-5-5";
+        assert_eq!(
+            cost("2026-11-22", Lane::Sync, model, below),
+            100_000 * 10_000 + 10 * 500_000
+        );
+        assert_eq!(
+            cost("2026-11-22", Lane::Sync, model, above),
+            500_000 + 100_000 * 50_000 + 10 * 2_500_000
+        );
+    }
+
+    #[test]
+    fn fast_mode_keeps_the_cache_ratios() {
+        let tally = Tally {
+            read: 1,
+            write_1h: 1,
+            output: 1,
+            fast: true,
+            ..Tally::default()
+        };
+        let pico = cost("2026-11-22", Lane::Sync, "claude-opus-5-5", tally);
+        assert_eq!(pico, 400_000 + 16_000_000 + 40_000_000);
+    }
+
+    #[test]
+    fn models_come_and_go() {
+        let book = Book::embedded();
+        assert!(
+            book.find("claude-haiku-4-5", at("2026-11-22")).is_some(),
+            "an alias"
+        );
+        assert!(
+            book.find("claude-2.1", at("2026-11-22")).is_none(),
+            "retired"
+        );
+        assert!(
+            book.find("claude-fable-5-2", at("2026-11-01")).is_none(),
+            "not yet released"
+        );
+        assert!(book.find("claude-nothing", at("2026-11-22")).is_none());
+    }
+
+    #[test]
+    fn only_plain_decimals_are_numbers() {
+        assert_eq!(decimal("12.5"), Ok(12_500_000));
+        assert_eq!(decimal("0.000001"), Ok(1));
+        for wrong in ["", "1.", ".5", "-1", "1e3", "0.0000001"] {
+            assert!(decimal(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Owns which model takes what, as far as it follows from the generation in its id (Anthropic
+//! docs, models and thinking): a `claude-<family>-<major>-<minor>` scheme since the fourth
+//! generation. Prices and limits are the price book's.
+
+use crate::tokens::Tokenizer;
+
+/// A model's family and generation, e.g. opus 4.8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    family: Family,
+    /// Ten times major plus minor: 48 is 4.8.
+    number: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Opus,
+    Sonnet,
+    Haiku,
+    /// Fable and Mythos, which differ by access only.
+    Fable,
+    Other,
+}
+
+/// A form of the `thinking` parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thinking {
+    Adaptive,
+    Enabled,
+    Disabled,
+}
+
+impl Generation {
+    pub(crate) fn of(id: &str) -> Self {
+        let mut parts = id.split('-').skip(1);
+        let family = match parts.next() {
+            Some("opus") => Family::Opus,
+            Some("sonnet") => Family::Sonnet,
+            Some("haiku") => Family::Haiku,
+            Some("fable" | "mythos") => Family::Fable,
+            _ => Family::Other,
+        };
+        // A third number may be a date: a snapshot of the whole generation.
+        let mut digit = || parts.next().filter(|p| p.len() == 1)?.parse::<u16>().ok();
+        let number = match (family, digit()) {
+            (Family::Other, _) => 0,
+            (Family::Fable, None) => 47, // Mythos Preview: the newer tokenizer
+            (_, None) => 0,
+            (_, Some(major)) => major * 10 + digit().unwrap_or(0),
+        };
+        Self { family, number }
+    }
+
+    pub(crate) fn tokenizer(self) -> Tokenizer {
+        if self.number >= 47 {
+            Tokenizer::Newer
+        } else {
+            Tokenizer::Older
+        }
+    }
+
+    /// An assistant message at the end, to be continued.
+    pub(crate) fn takes_prefill(self) -> bool {
+        self.number < 46
+    }
+
+    /// Sampling parameters other than their defaults.
+    pub(crate) fn takes_sampling(self) -> bool {
+        self.number < 47
+    }
+
+    /// `tool_choice` of type `any` or `tool`.
+    pub(crate) fn takes_forced_tools(self) -> bool {
+        match self.family {
+            Family::Fable => self.number < 51,
+            Family::Opus | Family::Sonnet => self.number < 55,
+            Family::Haiku | Family::Other => true,
+        }
+    }
+
+    pub(crate) fn takes(self, thinking: Thinking) -> bool {
+        match (thinking, self.family) {
+            (Thinking::Adaptive, _) => self.number >= 46,
+            (Thinking::Enabled, Family::Haiku) => true,
+            (Thinking::Enabled, Family::Fable) => self.number == 47,
+            (Thinking::Enabled, _) => self.number < 47,
+            (Thinking::Disabled, Family::Fable) => false,
+            (Thinking::Disabled, Family::Opus) => self.number < 55,
+            (Thinking::Disabled, _) => true,
+        }
+    }
+
+    /// Opus 5 cannot turn thinking off at the two highest efforts.
+    pub(crate) fn ties_thinking_to_effort(self) -> bool {
+        self.family == Family::Opus && self.number == 50
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_and_tokenizers() {
+        let newer = |id| Generation::of(id).tokenizer() == Tokenizer::Newer;
+        for id in [
+            "claude-opus-4-7",
+            "claude-haiku-5-5",
+            "claude-opus-5",
+            "claude-mythos-preview",
+        ] {
+            assert!(newer(id), "{id}");
+        }
+        for id in [
+            "claude-sonnet-4-6",
+            "claude-opus-4-5-20251101",
+            "claude-sonnet-4-20250514",
+            "claude-3-5-haiku-20241022",
+        ] {
+            assert!(!newer(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken() {
+        let of = Generation::of;
+        assert!(of("claude-opus-4-5-20251101").takes_prefill());
+        assert!(!of("claude-sonnet-4-6").takes_prefill());
+        assert!(of("claude-opus-5").takes_forced_tools());
+        assert!(!of("claude-opus-5-5").takes_forced_tools());
+        assert!(!of("claude-haiku-4-5-20251001").takes(Thinking::Adaptive));
+        assert!(of("claude-sonnet-4-6").takes(Thinking::Enabled));
+        assert!(!of("claude-sonnet-5").takes(Thinking::Enabled));
+        assert!(!of("claude-fable-5").takes(Thinking::Disabled));
+        assert!(of("claude-mythos-preview").takes(Thinking::Enabled));
+    }
+}

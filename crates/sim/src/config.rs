@@ -1,0 +1,118 @@
+//! Owns the knobs of a simulated world. Every default is the documented or measured behaviour;
+//! what is only assumed says so.
+
+use crate::cache::CacheRules;
+use crate::dice::{self, Purpose};
+use crate::fault::Faults;
+use crate::profile::Profile;
+use crate::rate::Limits;
+
+/// How a world behaves. `Config::default()` is a quiet day upstream.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The seed of ids, answers, latencies and schedules. Faults have their own.
+    pub seed: u64,
+    /// How fast batches get done.
+    pub profile: Profile,
+    /// Rows of one batch that run at the same time.
+    pub workers: u32,
+    /// What the documentation leaves open about the prompt cache.
+    pub cache: CacheRules,
+    /// How long answers are.
+    pub output: OutputModel,
+    /// Share of answers that end as a refusal after some words (billed), 0..=1.
+    pub refusals: f64,
+    /// How long synchronous answers take.
+    pub latency: Latency,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Rate limits and the batch queue.
+    pub limits: Limits,
+    /// Counters move while a batch runs, as observed live. The documentation, and the default,
+    /// keep every row in `processing` until the batch has ended.
+    pub live_counts: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            profile: Profile::Fast,
+            workers: 50,
+            cache: CacheRules::default(),
+            output: OutputModel::default(),
+            refusals: 0.0,
+            latency: Latency::default(),
+            faults: Faults::none(),
+            limits: Limits::default(),
+            live_counts: false,
+        }
+    }
+}
+
+/// How many tokens an answer wants to have; `max_tokens` cuts it short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputModel {
+    /// Always this many.
+    Fixed(u32),
+    /// Evenly between the two, by the request's bytes.
+    Between(u32, u32),
+}
+
+impl Default for OutputModel {
+    fn default() -> Self {
+        Self::Between(60, 220)
+    }
+}
+
+impl OutputModel {
+    /// The wished length of the answer to the request of this digest; at least 1.
+    pub(crate) fn tokens(self, seed: u64, digest: u64) -> u32 {
+        let wish = match self {
+            Self::Fixed(n) => n,
+            Self::Between(low, high) => {
+                let roll = dice::roll(seed, Purpose::OutputLength, digest, 0);
+                let tokens = dice::between(roll, u64::from(low), u64::from(high.max(low)));
+                u32::try_from(tokens).expect("at most a u32")
+            }
+        };
+        wish.max(1)
+    }
+}
+
+/// The time a synchronous answer takes: to its first byte (± 25 %), then by its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// To the first byte, milliseconds.
+    pub first_byte_ms: u32,
+    /// Output tokens per second after that.
+    pub tokens_per_second: u32,
+    /// Of every endpoint that generates nothing, milliseconds.
+    pub overhead_ms: u32,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            first_byte_ms: 800,
+            tokens_per_second: 80,
+            overhead_ms: 40,
+        }
+    }
+}
+
+impl Latency {
+    /// Microseconds to the first byte and to the last one.
+    pub(crate) fn answer(self, seed: u64, call: u64, tokens: u32) -> (i64, i64) {
+        let base = u64::from(self.first_byte_ms) * 1_000;
+        let roll = dice::roll(seed, Purpose::Latency, call, 0);
+        let first = dice::between(roll, base - base / 4, base + base / 4);
+        let rest = u64::from(tokens) * 1_000_000 / u64::from(self.tokens_per_second.max(1));
+        let micros = |n| i64::try_from(n).expect("minutes fit i64");
+        (micros(first), micros(first + rest))
+    }
+
+    pub(crate) fn overhead(self) -> i64 {
+        i64::from(self.overhead_ms) * 1_000
+    }
+}

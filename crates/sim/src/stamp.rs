@@ -1,0 +1,49 @@
+//! Owns the two spellings of an instant the API uses: RFC 3339 with microseconds in bodies, and
+//! the HTTP date in headers. Instants are microseconds since the Unix epoch; no clock is read.
+
+pub(crate) const SECOND: i64 = 1_000_000;
+pub(crate) const MINUTE: i64 = 60 * SECOND;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
+pub(crate) const DAY: i64 = 24 * HOUR;
+
+fn instant(micros: i64) -> jiff::Timestamp {
+    // Out of jiff's range (beyond the year 9999) only a broken clock gets; the epoch then shows.
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// `2026-11-22T10:00:00.000000Z`.
+pub(crate) fn rfc3339(micros: i64) -> String {
+    format!("{:.6}", instant(micros))
+}
+
+/// `2026-11-22T10:00:00Z`, as rate-limit headers write it.
+pub(crate) fn rfc3339_seconds(micros: i64) -> String {
+    format!("{:.0}", instant(micros))
+}
+
+/// `Sun, 22 Nov 2026 10:00:00 GMT`, the `date` header (RFC 9110).
+pub(crate) fn http_date(micros: i64) -> String {
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&instant(micros))
+        .unwrap_or_default()
+}
+
+/// Midnight UTC of a `YYYY-MM-DD` date.
+pub(crate) fn midnight(date: &str) -> Option<i64> {
+    let date: jiff::civil::Date = date.parse().ok()?;
+    let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(zoned.timestamp().as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        let at = midnight("2026-11-22").unwrap() + 10 * HOUR + 7;
+        assert_eq!(rfc3339(at), "2026-11-22T10:00:00.000007Z");
+        assert_eq!(http_date(at), "Sun, 22 Nov 2026 10:00:00 GMT");
+        assert_eq!(midnight("2026-13-01"), None);
+    }
+}

@@ -1,0 +1,21 @@
+//! The simulated API from the outside: requests in, replies out, virtual time.
+//!
+//! The modules are marked as tests so that lints treat their helpers as such.
+
+#[cfg(test)]
+mod billing;
+#[cfg(test)]
+mod caching;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(feature = "server")]
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod shapes;
+#[cfg(test)]
+mod validation;
