@@ -1,0 +1,158 @@
+//! The text of `offpeak status`: where a job's rows are, and its money.
+
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::JobId;
+use offpeak_core::plan::Route;
+use offpeak_core::units::{Span, Usd};
+
+use crate::figures::{count, decimals, dollars, percent};
+use crate::layout::{Align, paragraph, table};
+
+/// A job, seen from outside.
+#[derive(Debug, Clone)]
+pub struct StatusView {
+    /// Its name.
+    pub name: String,
+    /// The job.
+    pub job: JobId,
+    /// Where it stands, in a word or two.
+    pub state: String,
+    /// The planned route.
+    pub route: Route,
+    /// Rows of the input.
+    pub rows: u64,
+    /// Its shards by state, in the order of a shard's life.
+    pub shards: Vec<ShardCount>,
+    /// What the settled rows came to.
+    pub tally: Tally,
+    /// Most that the rows under way can cost.
+    pub held: Usd,
+    /// The most that the job may spend.
+    pub budget: Option<Usd>,
+    /// Since its creation.
+    pub elapsed: Span,
+    /// Time left until the deadline, negative once it has passed; `None` without one.
+    pub slack: Option<Span>,
+}
+
+/// The shards in one state.
+#[derive(Debug, Clone)]
+pub struct ShardCount {
+    /// The state's tag, as the store keeps it.
+    pub state: String,
+    /// How many shards.
+    pub shards: u64,
+    /// Their rows.
+    pub rows: u64,
+}
+
+/// The status at most `width` columns wide.
+#[must_use]
+pub fn status_text(view: &StatusView, width: usize) -> String {
+    let done = view.tally.outcomes.total();
+    let mut out = paragraph(
+        &format!(
+            "{} (job {}): {}; {} of {} rows done ({}), planned as {}.",
+            view.name,
+            view.job,
+            view.state,
+            count(done),
+            count(view.rows),
+            percent(done, view.rows),
+            view.route
+        ),
+        0,
+        width,
+    );
+    if !view.shards.is_empty() {
+        out.push('\n');
+        out.push_str(&shards_table(view, width));
+    }
+    out.push('\n');
+    out.push_str(&money_table(view, width));
+    out.push('\n');
+    out.push_str(&paragraph(&time(view), 0, width));
+    out
+}
+
+fn shards_table(view: &StatusView, width: usize) -> String {
+    let columns = [
+        ("Shards", Align::Left),
+        ("Number", Align::Right),
+        ("Rows", Align::Right),
+        ("", Align::Left),
+    ];
+    let rows = view.shards.iter().map(|line| {
+        let name = line.state.replace('_', " ");
+        vec![
+            name,
+            count(line.shards),
+            count(line.rows),
+            meaning(&line.state).to_owned(),
+        ]
+    });
+    table(&columns, rows.collect(), width)
+}
+
+fn meaning(tag: &str) -> &'static str {
+    match tag {
+        "planned" => "not sent yet",
+        "submitting" => "being sent",
+        "unknown" => "sent, never confirmed; being looked for upstream",
+        "in_progress" => "batch at work upstream",
+        "canceling" => "batch being cancelled; what it finished is kept",
+        "ended" => "batch done; results not fetched yet",
+        "collected" => "results fetched; being counted",
+        "running" => "calls being made one by one",
+        "settled" => "every row has its outcome or a later shard",
+        _ => "",
+    }
+}
+
+fn money_table(view: &StatusView, width: usize) -> String {
+    let columns = [
+        ("Money", Align::Left),
+        ("US dollars", Align::Right),
+        ("", Align::Left),
+    ];
+    let spent = view.tally.cost;
+    let largest = [
+        spent,
+        view.held,
+        view.tally.unknown,
+        view.budget.unwrap_or_default(),
+    ];
+    let digits = decimals(largest.into_iter().max().unwrap_or_default());
+    let line = |name: &str, amount: Usd, note: &str| {
+        vec![name.to_owned(), dollars(amount, digits), note.to_owned()]
+    };
+    let mut rows = vec![
+        line("billed", spent, "by the answers' own usage"),
+        line("held", view.held, "most that the rows under way can cost"),
+    ];
+    if view.tally.unknown > Usd::ZERO {
+        rows.push(line(
+            "unknown",
+            view.tally.unknown,
+            "at most, for calls whose answers were lost",
+        ));
+    }
+    if let Some(budget) = view.budget {
+        let left = budget - spent - view.held - view.tally.unknown;
+        rows.push(line("left", left, &format!("of the budget of {budget}")));
+    }
+    table(&columns, rows, width)
+}
+
+fn time(view: &StatusView) -> String {
+    match view.slack {
+        None => format!("Started {} ago; there is no deadline.", view.elapsed),
+        Some(slack) if slack < Span::ZERO => {
+            format!(
+                "Started {} ago; the deadline passed {} ago.",
+                view.elapsed, -slack
+            )
+        }
+        Some(slack) => format!("Started {} ago; the deadline is in {slack}.", view.elapsed),
+    }
+}

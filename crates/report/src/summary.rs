@@ -1,0 +1,244 @@
+//! The table that ends a run: every row accounted for, and the money beside what it would have
+//! been.
+
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
+use offpeak_core::job::shard::JobId;
+use offpeak_core::plan::Route;
+use offpeak_core::units::{Span, Usd};
+
+use crate::figures::{count, counted, decimals, dollars, percent, share};
+use crate::layout::{Align, listed, paragraph, table};
+
+/// A run that has ended, finished or not.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The job's name.
+    pub name: String,
+    /// The job.
+    pub job: JobId,
+    /// The planned route.
+    pub route: Route,
+    /// Rows of the input, invalid ones included.
+    pub rows: u64,
+    /// What they came to.
+    pub tally: Tally,
+    /// From the job's creation to its end.
+    pub duration: Span,
+    /// Time left at the end, negative if the deadline was missed; `None` without a deadline.
+    pub spare: Option<Span>,
+    /// Why it stopped early, if it did.
+    pub stopped: Option<String>,
+    /// With the simulator: what the upstream says it billed.
+    pub upstream_bill: Option<Usd>,
+    /// Some failures, in words.
+    pub examples: Vec<String>,
+    /// The answers' file.
+    pub output: Option<String>,
+}
+
+/// The summary at most `width` columns wide.
+#[must_use]
+pub fn summary_text(summary: &Summary, width: usize) -> String {
+    let mut out = heading(summary, width);
+    out.push('\n');
+    out.push_str(&rows_table(summary, width));
+    for example in &summary.examples {
+        out.push_str(&listed("e.g. ", example, 2, width));
+    }
+    out.push('\n');
+    out.push_str(&cost_table(&summary.tally, width));
+    out.push('\n');
+    if let Some(billed) = summary.upstream_bill {
+        out.push_str(&check_table(&summary.tally, billed, width));
+        out.push('\n');
+    }
+    for (label, text) in facts(summary) {
+        out.push_str(&listed(
+            &format!("{:<8}", format!("{label}:")),
+            &text,
+            0,
+            width,
+        ));
+    }
+    out
+}
+
+fn heading(summary: &Summary, width: usize) -> String {
+    let Summary {
+        name,
+        job,
+        route,
+        duration,
+        ..
+    } = summary;
+    let text = match &summary.stopped {
+        None => format!("{name} (job {job}) finished after {duration}, planned as {route}."),
+        Some(why) => format!("{name} (job {job}) stopped after {duration}: {why}"),
+    };
+    paragraph(&text, 0, width)
+}
+
+fn rows_table(summary: &Summary, width: usize) -> String {
+    let columns = [
+        ("Rows", Align::Left),
+        ("Number", Align::Right),
+        ("Share", Align::Right),
+        ("", Align::Left),
+    ];
+    let line = |name: &str, rows: u64, meaning: &str| {
+        let part = percent(rows, summary.rows);
+        vec![name.to_owned(), count(rows), part, meaning.to_owned()]
+    };
+    let outcomes = &summary.tally.outcomes;
+    let mut rows = vec![line("in the input", summary.rows, "")];
+    for (class, number) in outcomes.iter() {
+        rows.push(line(
+            &class.as_str().replace('_', " "),
+            number,
+            meaning(class),
+        ));
+    }
+    if outcomes.of(OutcomeClass::Succeeded) == 0 {
+        rows.insert(1, line("succeeded", 0, ""));
+    }
+    let open = summary.rows.saturating_sub(outcomes.total());
+    if open > 0 {
+        rows.push(line(
+            "open",
+            open,
+            "no outcome yet; the same command goes on with them",
+        ));
+    }
+    table(&columns, rows, width)
+}
+
+fn meaning(class: OutcomeClass) -> &'static str {
+    match class {
+        OutcomeClass::Succeeded => "answered",
+        OutcomeClass::Truncated => "answer cut off at `max_tokens`",
+        OutcomeClass::Refused => "the model declined to answer",
+        OutcomeClass::Paused => "the model paused for the caller to go on",
+        OutcomeClass::Errored => "rejected; another try would not help",
+        OutcomeClass::Exhausted => "failed every try",
+        OutcomeClass::Expired => "not processed within a batch's 24 hours; not billed",
+        OutcomeClass::Canceled => "cancelled before it was processed; not billed",
+        OutcomeClass::Invalid => "not a valid request; never sent",
+        OutcomeClass::ResultUnreadable => "billed, but the answer cannot be read",
+    }
+}
+
+fn cost_table(tally: &Tally, width: usize) -> String {
+    if [tally.naive, tally.plain_batch, tally.cost]
+        .iter()
+        .all(|amount| *amount == Usd::ZERO)
+    {
+        return paragraph("Nothing was billed.", 0, width);
+    }
+    let columns = [
+        ("Cost of the same answers", Align::Left),
+        ("US dollars", Align::Right),
+        ("This run saves", Align::Right),
+        ("Share", Align::Right),
+    ];
+    let cost = tally.cost;
+    let digits = decimals(tally.naive.max(tally.plain_batch).max(cost));
+    let line = |name: &str, baseline: Usd| {
+        let saved = baseline - cost;
+        let part = saved
+            .ratio_to(baseline)
+            .map_or_else(|| "–".to_owned(), share);
+        vec![
+            name.to_owned(),
+            dollars(baseline, digits),
+            dollars(saved, digits),
+            part,
+        ]
+    };
+    let rows = vec![
+        line("sent one by one, without cache", tally.naive),
+        line("in a batch, without cache", tally.plain_batch),
+        vec![
+            "this run".to_owned(),
+            dollars(cost, digits),
+            String::new(),
+            String::new(),
+        ],
+    ];
+    table(&columns, rows, width)
+}
+
+fn check_table(tally: &Tally, billed: Usd, width: usize) -> String {
+    let columns = [
+        ("Check against the simulator", Align::Left),
+        ("US dollars", Align::Right),
+        ("", Align::Left),
+    ];
+    let residual = billed - tally.cost;
+    let verdict = if residual == Usd::ZERO {
+        "equal to the last digit".to_owned()
+    } else if residual > Usd::ZERO && residual <= tally.unknown {
+        "explained by the calls whose answers were lost".to_owned()
+    } else {
+        format!(
+            "NOT EXPLAINED ({} exactly); this is a bug, please report it",
+            residual.to_decimal()
+        )
+    };
+    let line = |name: &str, amount: Usd, note: &str| {
+        vec![name.to_owned(), dollars(amount, 6), note.to_owned()]
+    };
+    let mut rows = vec![
+        line("the simulator's own bill", billed, ""),
+        line("this run", tally.cost, ""),
+        line("difference", residual, &verdict),
+    ];
+    if tally.unknown > Usd::ZERO {
+        rows.push(line("held for lost answers", tally.unknown, "at most"));
+    }
+    table(&columns, rows, width)
+}
+
+fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
+    let tally = &summary.tally;
+    let mut facts = Vec::new();
+    let prompt = tally.input_tokens + tally.cache_read_tokens + tally.cache_write_tokens;
+    if prompt > 0 {
+        let text = format!(
+            "{} of the {} prompt tokens were read from the cache, {} written to it.",
+            percent(tally.cache_read_tokens, prompt),
+            count(prompt),
+            count(tally.cache_write_tokens)
+        );
+        facts.push(("Cache", text));
+    }
+    let sent = summary
+        .rows
+        .saturating_sub(tally.outcomes.of(OutcomeClass::Invalid));
+    facts.push((
+        "Tries",
+        format!("{} for {}.", count(tally.attempts), counted(sent, "row")),
+    ));
+    let time = match summary.spare {
+        None => format!("{}; there was no deadline.", summary.duration),
+        Some(spare) if spare < Span::ZERO => {
+            format!(
+                "{}; the deadline was missed by {}.",
+                summary.duration, -spare
+            )
+        }
+        Some(spare) => format!("{}; {spare} before the deadline.", summary.duration),
+    };
+    facts.push(("Time", time));
+    if tally.unknown_calls > 0 {
+        let text = format!(
+            "The answers of {} never came. They may have been billed: up to {} more than shown.",
+            counted(tally.unknown_calls, "call"),
+            tally.unknown
+        );
+        facts.push(("Lost", text));
+    }
+    if let Some(output) = &summary.output {
+        facts.push(("Output", output.clone()));
+    }
+    facts
+}

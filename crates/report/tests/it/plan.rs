@@ -1,0 +1,120 @@
+use offpeak_core::plan::{GroupProfile, Need, Plan, Sums, Workload, decide};
+use offpeak_core::price::{Book, Ceiling, Lane};
+use offpeak_core::units::{Span, Timestamp};
+use offpeak_report::{PlanContext, plan_text};
+use offpeak_wire::request::Ttl;
+
+use crate::{at_both_widths, usd};
+
+fn now() -> Timestamp {
+    Timestamp::of_day("2026-11-22").unwrap()
+}
+
+fn group(id: u32, model: &str, rows: u64, prefix_bytes: u64) -> GroupProfile {
+    let ceiling = Ceiling {
+        input_bytes: prefix_bytes + 1_050,
+        max_tokens: 400,
+        marked: Some(Ttl::OneHour),
+        has_tools: false,
+        global_pinned: false,
+        fast: false,
+    };
+    let worst = Book::embedded()
+        .worst_case(now(), Lane::Sync, model, &ceiling)
+        .unwrap();
+    GroupProfile {
+        id,
+        model: model.to_owned(),
+        prefix_bytes,
+        caller_marked: false,
+        has_tools: false,
+        sums: Sums {
+            rows,
+            request_bytes: rows * ceiling.input_bytes,
+            max_tokens: rows * ceiling.max_tokens,
+            worst: worst.times(rows),
+        },
+    }
+}
+
+fn plan(groups: Vec<GroupProfile>, need: Need) -> Plan {
+    let mut models: Vec<String> = groups.iter().map(|group| group.model.clone()).collect();
+    models.dedup();
+    let rows = groups.iter().map(|group| group.sums.rows).sum();
+    let workload = Workload {
+        rows,
+        ungrouped: Sums::default(),
+        groups,
+        need,
+        models,
+    };
+    decide(&workload, Book::embedded(), now()).unwrap()
+}
+
+fn within(secs: i64) -> Need {
+    Need::By {
+        slack: Span::from_secs(secs),
+    }
+}
+
+fn text(plan: &Plan, context: &PlanContext) -> String {
+    at_both_widths(|width| plan_text(plan, context, width))
+}
+
+fn named(name: &str) -> PlanContext {
+    PlanContext {
+        name: name.to_owned(),
+        ..PlanContext::default()
+    }
+}
+
+#[test]
+fn a_night_and_a_long_preamble() {
+    let plan = plan(
+        vec![group(0, "claude-haiku-5-5", 4_133, 15_586)],
+        within(28_800),
+    );
+    let context = PlanContext {
+        budget: Some(usd("5")),
+        invalid: 2,
+        ..named("speeches")
+    };
+    insta::assert_snapshot!(text(&plan, &context));
+}
+
+#[test]
+fn awaited_answers() {
+    let plan = plan(
+        vec![group(0, "claude-sonnet-5-5", 40, 9_000)],
+        Need::Seconds,
+    );
+    insta::assert_snapshot!(text(&plan, &named("chat")));
+}
+
+#[test]
+fn a_preamble_that_is_too_short() {
+    let plan = plan(
+        vec![group(0, "claude-opus-4-6", 900, 6_000)],
+        Need::Whenever,
+    );
+    insta::assert_snapshot!(text(&plan, &named("tickets")));
+}
+
+#[test]
+fn time_for_one_batch_but_not_for_two() {
+    let groups = vec![
+        group(0, "claude-opus-5", 300, 60_000),
+        group(1, "claude-haiku-5-5", 200, 3_000),
+        group(2, "claude-haiku-5-5", 2, 900),
+    ];
+    insta::assert_snapshot!(text(&plan(groups, within(5_400)), &named("mixed")));
+}
+
+#[test]
+fn too_many_rows_for_the_time() {
+    let plan = plan(
+        vec![group(0, "claude-haiku-5-5", 120_000, 200)],
+        within(7_200),
+    );
+    insta::assert_snapshot!(text(&plan, &named("archive")));
+}
