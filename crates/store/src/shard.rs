@@ -101,7 +101,7 @@ impl Store {
                 "unknown" => &mut sums.unknown,
                 _ => return Err(damaged()),
             };
-            *sum = *sum + amount;
+            *sum += amount;
         }
         Ok(sums)
     }

@@ -90,6 +90,13 @@ impl Machine {
                     self.transfers(idle).then_some(Act::Settle(no))
                 }
                 _ if self.is_hard_stop() => None,
+                // Nobody is submitting it: the process that was has died, and nobody knows.
+                ShardState::Submitting(intent) => {
+                    let doubt = Doubt::about(intent.clone());
+                    let since = doubt.intent.server_not_before;
+                    self.move_to(no, ShardState::Unknown(doubt), out);
+                    Some(Act::List(no, since))
+                }
                 ShardState::Unknown(doubt) => Some(Act::List(no, doubt.intent.server_not_before)),
                 ShardState::InProgress(up) | ShardState::Canceling(up) => {
                     Some(Act::Poll(no, up.batch.clone()))
@@ -100,7 +107,6 @@ impl Machine {
                         .then_some(act)
                 }
                 ShardState::Collected(_)
-                | ShardState::Submitting(_)
                 | ShardState::Running
                 | ShardState::Settled(_) => None,
             };
@@ -193,11 +199,7 @@ impl Machine {
             }
             SubmitAnswer::Lost { sent: Sent::Whole } => {
                 self.batch_pause.failed(now, None, dice);
-                let doubt = Doubt {
-                    intent,
-                    absent_since: None,
-                    not_ours: Vec::new(),
-                };
+                let doubt = Doubt::about(intent);
                 self.live_mut(no).due = now;
                 self.move_to(no, ShardState::Unknown(doubt), out);
             }
@@ -289,9 +291,14 @@ impl Machine {
                     self.withdraw(no, out);
                     return;
                 }
-                doubt.absent_since.get_or_insert(listing.server_now);
-                self.live_mut(no).due = now + ABSENCE_GAP + Span::from_secs(5);
-                self.move_to(no, ShardState::Unknown(doubt), out);
+                if doubt.absent_since.is_none() {
+                    doubt.absent_since = Some(listing.server_now);
+                    self.move_to(no, ShardState::Unknown(doubt), out);
+                }
+                // The proof is in the server's time; looking often finds a late arrival early.
+                let live = self.live_mut(no);
+                live.failures += 1;
+                live.due = now + relook_interval(live.failures);
             }
             [only] if !twins => {
                 let proof = Proof::Likely(doubt);
@@ -437,6 +444,11 @@ fn poll_interval(age: Span, retry_after: Option<Span>, dice: f64) -> Span {
     let tenth = Span::from_micros(age.as_micros() / 10).clamp(POLL_FIRST, POLL_MAX);
     let wait = tenth.max(retry_after.unwrap_or(Span::ZERO));
     wait + share(wait, dice / 10.0)
+}
+
+/// Time to the next listing after so many that did not show a batch.
+fn relook_interval(looks: u32) -> Span {
+    Span::from_secs(1 << looks.min(16)).min(POLL_MAX)
 }
 
 #[cfg(test)]

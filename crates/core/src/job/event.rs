@@ -233,20 +233,21 @@ pub enum CollectAnswer {
 }
 
 /// What a shard came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settlement {
     /// Its sums.
     pub tally: Tally,
     /// Rows that go on.
     pub leftovers: Option<Leftovers>,
-    /// An error that stops the account.
+    /// The account cannot go on, and what the upstream says about it; the rows that met this are
+    /// among the leftovers.
     pub stop: Option<(ErrorKind, String)>,
-    /// Some failures, in words.
+    /// At most three short messages of what failed, each for another reason.
     pub examples: Vec<String>,
 }
 
 /// Rows of a settled shard that have no terminal outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leftovers {
     /// Their references.
     pub rows: RowRange,

@@ -12,7 +12,7 @@ use offpeak_wire::error::ErrorKind;
 use crate::job::event::{Act, Event, Scouted, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
-use crate::job::shard::{Doubt, JobId, Proof, Shard, ShardNo, ShardState, Upstream};
+use crate::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream};
 use crate::job::sync_lane::{Progress, SyncLane};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
@@ -125,22 +125,9 @@ impl Machine {
             stop: None,
             scouting,
         };
-        for (no, live) in &mut machine.shards {
-            match &live.shard.state {
-                // The process died with the request on its way: nobody knows.
-                ShardState::Submitting(intent) => {
-                    live.shard.state = ShardState::Unknown(Doubt {
-                        intent: intent.clone(),
-                        absent_since: None,
-                        not_ours: Vec::new(),
-                    });
-                }
-                ShardState::Running => {
-                    machine
-                        .sync
-                        .resume(*no, progress.get(no).cloned().unwrap_or_default());
-                }
-                _ => {}
+        for (no, live) in &machine.shards {
+            if live.shard.state == ShardState::Running {
+                machine.sync.resume(*no, progress.get(no).cloned().unwrap_or_default());
             }
         }
         machine

@@ -100,6 +100,16 @@ pub fn stops_the_account(kind: ErrorKind) -> bool {
     )
 }
 
+/// Errors that say something about the lane rather than about the row: they pause it, and use no
+/// attempt.
+#[must_use]
+pub fn concerns_the_lane(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Api | ErrorKind::Unknown
+    )
+}
+
 /// How long to wait after the `failures`-th failure in a row (1 is the first): what the server
 /// asked for, plus full jitter. Jitter is added, never taken from the larger of the two: a common
 /// `retry-after` would line all clients up again (economics.md, 2h). `dice` is uniform in [0, 1).

@@ -3,6 +3,8 @@
 //!
 //! Leaves out how the outcomes were found (`settle`, in `offpeak-engine`).
 
+use offpeak_wire::request::Ttl;
+
 use crate::job::event::{LedgerEntry, LedgerKind, Leftovers, Settlement, Stop, Write};
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
@@ -104,8 +106,7 @@ impl Machine {
             rows: rest.rows,
             bytes: rest.bytes,
             worst,
-            // The entry that the shard before wrote may be dead; a cold mark in a batch only costs.
-            mark: None,
+            mark: leftover_mark(lane, from.mark, rest.rows.len()),
             after: None,
             state: ShardState::Planned,
         };
@@ -187,4 +188,11 @@ impl Machine {
 /// Half an amount, rounded up: a worst case stays one.
 fn half_up(amount: Usd) -> Usd {
     Usd::from_pico((amount.pico() + 1).div_euclid(2))
+}
+
+/// The mark of leftovers. On the sync lane one call warms the cache for the others within seconds.
+/// In a batch the entry that the shard before wrote may be dead, and a cold mark only costs.
+fn leftover_mark(lane: Lane, before: Option<Ttl>, rows: u32) -> Option<Ttl> {
+    let pays = lane == Lane::Sync && rows > 1;
+    before.filter(|_| pays).map(|_| Ttl::FiveMinutes)
 }

@@ -206,6 +206,18 @@ pub struct Doubt {
     pub not_ours: Vec<BatchId>,
 }
 
+impl Doubt {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn about(intent: Intent) -> Self {
+        Self {
+            intent,
+            absent_since: None,
+            not_ours: Vec::new(),
+        }
+    }
+}
+
 /// A batch on the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use offpeak_wire::error::ErrorKind;
+use offpeak_wire::error::{Billing, ErrorKind};
 
 use crate::job::event::{Act, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::machine::{Machine, Step};
 use crate::job::outcome::OutcomeClass;
 use crate::job::pace::{Dice, Pause, RetryBudget, Window};
-use crate::job::retry::{Again, Finding, Judgement, backoff, judge};
+use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
 use crate::job::settlement::GUARD_PERCENT;
 use crate::job::shard::{ShardNo, ShardState};
 use crate::price::Lane;
@@ -218,6 +218,9 @@ impl SyncLane {
                 message,
                 retry_after,
             } => {
+                if kind.billing() == Billing::Possible {
+                    self.open_mut(no).progress.unknown += queued.row.worst;
+                }
                 if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
                     self.pause.failed(now, retry_after, dice);
                     self.window.refused(now);
@@ -230,9 +233,6 @@ impl SyncLane {
                         unreachable!("calls neither expire nor are canceled")
                     }
                     Judgement::Again(Again::Failed) => {
-                        if kind == ErrorKind::Timeout {
-                            self.open_mut(no).progress.unknown += queued.row.worst;
-                        }
                         queued.row.attempts += 1;
                         queued.retry = true;
                         let failures = u32::from(queued.row.attempts);
@@ -441,12 +441,4 @@ impl Machine {
             }
         }
     }
-}
-
-/// Errors that say something about the lane rather than about the row.
-fn concerns_the_lane(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Api | ErrorKind::Unknown
-    )
 }

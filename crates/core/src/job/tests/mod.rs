@@ -96,14 +96,7 @@ impl Bench {
         for write in step.writes {
             if let Write::Shard { expect, shard } = write {
                 let before = self.stored.get(&shard.no).map(|s| s.state.tag());
-                // A restart turns `submitting` into doubt without a write of its own.
-                let same =
-                    expect == before || (before == Some("submitting") && expect == Some("unknown"));
-                assert!(
-                    same,
-                    "shard {}: expected {expect:?}, stored {before:?}",
-                    shard.no
-                );
+                assert_eq!(expect, before, "shard {}", shard.no);
                 self.stored.insert(shard.no, *shard);
             }
         }

@@ -1,0 +1,467 @@
+//! Performs the acts of the machine, each in its own task, each ending in one event. An error here
+//! is ours (disk, store, price); whatever the upstream does is an event.
+//!
+//! Leaves out when to do anything.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use offpeak_client::Bytes;
+use offpeak_core::job::Act;
+use offpeak_core::job::event::{CollectAnswer, Event, Listing, Owner, Scouted, SeenBatch, SyncRow};
+use offpeak_core::job::shard::{JobId, Shard, ShardNo, ShardState, Upstream as Batch};
+use offpeak_core::price::Lane;
+use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_wire::batch::{BatchId, BatchObject, BatchStatus};
+use offpeak_wire::error::ErrorKind;
+use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
+
+use crate::blocking::blocking;
+use crate::error::EngineError;
+use crate::journal_writer::JournalWriter;
+use crate::recover::Recovered;
+use crate::settle::{SettleContext, census, settle_batch, settle_sync};
+use crate::spool::{NO_GROUP, RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
+use crate::start::{Engine, Job, JobFacts};
+use crate::sync_call::{self, SyncCall};
+use crate::transfer::{DownloadError, download, fit, measure_body, stream_body};
+use crate::upstream::{Failure, Upstream, created_at};
+
+/// Rows of a sync shard that are read at a time.
+const FETCH: u32 = 512;
+
+/// Performs acts.
+#[derive(Debug)]
+pub(crate) struct Actor {
+    engine: Engine,
+    job: JobId,
+    facts: JobFacts,
+    scout: bool,
+    spool: SpoolDir,
+    upstream: Upstream,
+    journal: JournalWriter,
+    /// Row counts of the job's first shards, to recognise batches of an earlier life by.
+    sizes: Vec<u64>,
+    recovered: BTreeMap<ShardNo, Recovered>,
+    /// References of the rows that the sync lane holds, by shard.
+    rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
+}
+
+impl Actor {
+    pub(crate) fn new(
+        job: &Job,
+        shards: &[Shard],
+        recovered: BTreeMap<ShardNo, Recovered>,
+    ) -> Self {
+        let engine = job.engine.clone();
+        let betas = job.settings.betas.clone();
+        Self {
+            upstream: Upstream::new(engine.client.clone(), betas, engine.clock),
+            journal: JournalWriter::start(job.spool.clone()),
+            engine,
+            job: job.record.id.clone(),
+            facts: job.facts.clone(),
+            scout: job.scout,
+            spool: job.spool.clone(),
+            sizes: shards
+                .iter()
+                .map(|shard| u64::from(shard.rows.len()))
+                .collect(),
+            recovered,
+            rows: Mutex::default(),
+        }
+    }
+
+    /// Performs one act; `shard` is the shard it is about.
+    pub(crate) async fn perform(
+        self: Arc<Self>,
+        act: Act,
+        shard: Option<Shard>,
+    ) -> Result<Event, EngineError> {
+        let about = || shard.clone().expect("this act is about a shard");
+        match act {
+            Act::Scout => Ok(Event::Scouted(self.look_for_ourselves().await)),
+            Act::Prepare(no) => self.prepare(no, about()).await,
+            Act::Submit(no) => {
+                let shard = about();
+                let len = shard.bytes;
+                let body = stream_body(self.spool.clone(), self.job.clone(), shard, len);
+                let answer = self.upstream.create(body).await;
+                Ok(Event::Submitted { shard: no, answer })
+            }
+            Act::List(no, since) => {
+                let listing = self.listing(no, &about(), since).await?;
+                Ok(Event::Listed { shard: no, listing })
+            }
+            Act::Poll(no, batch) => {
+                let answer = self.upstream.poll(&batch).await;
+                Ok(Event::Polled { shard: no, answer })
+            }
+            Act::Cancel(no, batch) => {
+                let accepted = self.upstream.cancel(&batch).await;
+                Ok(Event::CancelAnswered {
+                    shard: no,
+                    accepted,
+                })
+            }
+            Act::Collect(no, batch) => {
+                let answer = self.collect(no, about(), &batch).await?;
+                Ok(Event::Collected { shard: no, answer })
+            }
+            Act::Settle(no) => self.settle(no, about()).await,
+            Act::Measure(no, worst) => {
+                let (spool, shard) = (self.spool.clone(), about());
+                let fit = blocking(move || fit(&spool, &shard, worst)).await?;
+                let crate::transfer::Fit { rows, worst, bytes } = fit;
+                Ok(Event::Measured {
+                    shard: no,
+                    rows,
+                    worst,
+                    bytes,
+                })
+            }
+            Act::Fetch(no, from) => self.fetch(no, about(), from).await,
+            Act::Send {
+                shard: no,
+                row,
+                attempt,
+                held,
+            } => self.send(about(), no, row, attempt, held).await,
+        }
+    }
+
+    // ---- batches ------------------------------------------------------------------------------
+
+    async fn prepare(&self, no: ShardNo, shard: Shard) -> Result<Event, EngineError> {
+        let (spool, job) = (self.spool.clone(), self.job.clone());
+        let measure = blocking(move || measure_body(&spool, job, shard)).await?;
+        Ok(Event::Prepared {
+            shard: no,
+            body_digest: measure.digest,
+            bytes: measure.bytes,
+            server_not_before: self.upstream.server_not_before(),
+        })
+    }
+
+    /// Looks for batches that an earlier life of this job made, if its memory may be lost; in any
+    /// case learns the server's time.
+    async fn look_for_ourselves(&self) -> Scouted {
+        let nothing = Scouted {
+            answered: true,
+            ..Scouted::default()
+        };
+        if !self.scout {
+            let answered = self.upstream.knock().await.is_ok();
+            return Scouted {
+                answered,
+                ..nothing
+            };
+        }
+        self.search().await.unwrap_or_default()
+    }
+
+    async fn search(&self) -> Result<Scouted, Failure> {
+        self.upstream.knock().await?;
+        let now = self.upstream.server_not_before();
+        let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
+        let kept = Span::from_secs(days * 86_400);
+        let mut found = Scouted {
+            answered: true,
+            ..Scouted::default()
+        };
+        for batch in self.upstream.list(now - kept).await? {
+            if !self.sizes.contains(&batch.counts.total()) {
+                continue;
+            }
+            match batch.status {
+                BatchStatus::Ended if batch.archived_at.is_none() => {
+                    let mark = self.upstream.whose(&batch.id).await?;
+                    let ours = mark.filter(|mark| mark.job == self.job);
+                    if let (Some(mark), Some(at)) = (ours, created_at(&batch)) {
+                        found.ours.push((mark.shard, batch.id, at));
+                    }
+                }
+                BatchStatus::Ended => {}
+                _ if self.may_still_run(&batch, now) => found.suspects.push(batch.id),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn may_still_run(&self, batch: &BatchObject, now: Timestamp) -> bool {
+        let expiry = i64::try_from(BATCH_EXPIRY_S).expect("a small constant");
+        created_at(batch).is_none_or(|at| now - at < Span::from_secs(expiry))
+    }
+
+    async fn listing(
+        &self,
+        no: ShardNo,
+        shard: &Shard,
+        since: Timestamp,
+    ) -> Result<Option<Listing>, EngineError> {
+        let Ok(batches) = self.upstream.list(since).await else {
+            return Ok(None);
+        };
+        let rows = u64::from(shard.rows.len());
+        let mut seen = Vec::new();
+        for batch in batches {
+            let (Some(created_at), true) = (created_at(&batch), batch.counts.total() == rows)
+            else {
+                continue;
+            };
+            if self.is_owned(batch.id.clone()).await? {
+                continue;
+            }
+            let owner = match batch.status {
+                BatchStatus::Ended => match self.upstream.whose(&batch.id).await {
+                    Ok(Some(mark)) if mark.job == self.job && mark.shard == no => Owner::Ours,
+                    Ok(_) => Owner::Other,
+                    Err(_) => Owner::Untold,
+                },
+                _ => Owner::Untold,
+            };
+            seen.push(SeenBatch {
+                batch: batch.id,
+                created_at,
+                rows,
+                owner,
+            });
+        }
+        let server_now = self
+            .upstream
+            .server_now()
+            .unwrap_or_else(|| self.upstream.now());
+        Ok(Some(Listing { server_now, seen }))
+    }
+
+    async fn is_owned(&self, batch: BatchId) -> Result<bool, EngineError> {
+        let store = Arc::clone(&self.engine.store);
+        Ok(blocking(move || store.owns_batch(&batch)).await?)
+    }
+
+    async fn collect(
+        &self,
+        no: ShardNo,
+        shard: Shard,
+        batch: &Batch,
+    ) -> Result<CollectAnswer, EngineError> {
+        match download(&self.upstream, &self.spool, no, &batch.batch).await {
+            Ok(_) => {}
+            Err(DownloadError::Io(source)) => {
+                return Err(EngineError::io("write", &self.spool.results(no))(source));
+            }
+            Err(DownloadError::Upstream(Failure {
+                kind: Some(ErrorKind::NotFound),
+                ..
+            })) if self.upstream.now() - batch.since > GONE_AFTER => {
+                return self.nothing_to_collect(no).await;
+            }
+            Err(DownloadError::Upstream(Failure {
+                kind,
+                message,
+                retry_after,
+            })) => {
+                // An ended batch may be unknown for a moment; that is no reason to stop.
+                let kind = kind.filter(|kind| *kind != ErrorKind::NotFound);
+                return Ok(CollectAnswer::Failed {
+                    kind,
+                    message,
+                    retry_after,
+                });
+            }
+        }
+        let this = self.settle_parts();
+        let census = blocking(move || {
+            let context = this.context();
+            census(&context, &shard)
+        })
+        .await?;
+        let flawed = census.missing + census.malformed;
+        Ok(match () {
+            () if census.is_foreign() => CollectAnswer::Foreign,
+            () if flawed > 0 => CollectAnswer::Flawed { rows: flawed },
+            () => CollectAnswer::Complete,
+        })
+    }
+
+    /// The upstream threw the results away: an empty file says so to the settlement.
+    async fn nothing_to_collect(&self, no: ShardNo) -> Result<CollectAnswer, EngineError> {
+        let path = self.spool.results(no);
+        blocking(move || {
+            let file = crate::spool::create_file(&path);
+            file.and_then(|file| file.sync_all())
+                .map_err(EngineError::io("write", &path))
+        })
+        .await?;
+        Ok(CollectAnswer::Gone)
+    }
+
+    // ---- settlement ---------------------------------------------------------------------------
+
+    async fn settle(&self, no: ShardNo, shard: Shard) -> Result<Event, EngineError> {
+        let this = self.settle_parts();
+        let settlement = blocking(move || {
+            let context = this.context();
+            match shard.lane {
+                Lane::Sync => settle_sync(&context, &shard),
+                Lane::Batch => {
+                    let ShardState::Collected(collection) = &shard.state else {
+                        unreachable!("a batch shard is settled from its collection")
+                    };
+                    settle_batch(&context, &shard, collection)
+                }
+            }
+        })
+        .await?;
+        self.rows
+            .lock()
+            .expect("nothing panics in here")
+            .remove(&no);
+        Ok(Event::Settled {
+            shard: no,
+            settlement: Box::new(settlement),
+        })
+    }
+
+    fn settle_parts(&self) -> SettleParts {
+        SettleParts {
+            engine: self.engine.clone(),
+            job: self.job.clone(),
+            spool: self.spool.clone(),
+            models: self.facts.models.clone(),
+        }
+    }
+
+    // ---- the sync lane ------------------------------------------------------------------------
+
+    async fn fetch(&self, no: ShardNo, shard: Shard, from: u32) -> Result<Event, EngineError> {
+        let spool = self.spool.clone();
+        let recovered = self.recovered.get(&no).cloned().unwrap_or_default();
+        let Fetched {
+            references,
+            rows,
+            next,
+        } = blocking(move || fetch_rows(&spool, &shard, from, &recovered)).await?;
+        let mut kept = self.rows.lock().expect("nothing panics in here");
+        kept.entry(no)
+            .or_default()
+            .extend(references.into_iter().map(|r| (r.row, r)));
+        Ok(Event::Fetched {
+            shard: no,
+            rows,
+            next,
+        })
+    }
+
+    async fn send(
+        &self,
+        shard: Shard,
+        no: ShardNo,
+        row: u64,
+        attempt: u16,
+        held: Usd,
+    ) -> Result<Event, EngineError> {
+        let reference = {
+            let rows = self.rows.lock().expect("nothing panics in here");
+            let reference = rows.get(&no).and_then(|rows| rows.get(&row));
+            reference
+                .cloned()
+                .expect("a row is fetched before it is sent")
+        };
+        let spool = self.spool.clone();
+        let (model, request) = blocking(move || {
+            let mut rows = SpoolReader::open(&spool)?;
+            let row = rows.read(reference.at)?;
+            let mut request = Vec::new();
+            row.write_request(shard.mark, &mut request);
+            Ok::<_, SpoolError>((usize::from(row.meta.model), Bytes::from(request)))
+        })
+        .await?;
+        let model = self.facts.models.get(model).cloned().unwrap_or_default();
+        let call = SyncCall {
+            shard: no,
+            row,
+            attempt,
+            held,
+            model,
+            request,
+        };
+        let answer =
+            sync_call::call(&self.upstream, &self.journal, &self.engine.book, call).await?;
+        Ok(Event::RowAnswered {
+            shard: no,
+            row,
+            answer,
+        })
+    }
+}
+
+/// An ended batch whose results are not found for this long has none any more.
+const GONE_AFTER: Span = Span::from_secs(1_800);
+
+struct SettleParts {
+    engine: Engine,
+    job: JobId,
+    spool: SpoolDir,
+    models: Vec<String>,
+}
+
+impl SettleParts {
+    fn context(&self) -> SettleContext<'_> {
+        SettleContext {
+            spool: &self.spool,
+            job: &self.job,
+            book: &self.engine.book,
+            models: &self.models,
+            canceled: false,
+        }
+    }
+}
+
+/// Rows of a sync shard, read from the spool.
+struct Fetched {
+    references: Vec<RowRef>,
+    rows: Vec<SyncRow>,
+    next: Option<u32>,
+}
+
+fn fetch_rows(
+    spool: &SpoolDir,
+    shard: &Shard,
+    from: u32,
+    recovered: &Recovered,
+) -> Result<Fetched, EngineError> {
+    let mut range = shard.rows;
+    range.from += from;
+    range.to = range.to.min(range.from + FETCH);
+    let next = (range.to < shard.rows.to).then(|| range.to - shard.rows.from);
+    let mut spooled = SpoolReader::open(spool)?;
+    let mut fetched = Fetched {
+        references: Vec::new(),
+        rows: Vec::new(),
+        next,
+    };
+    for reference in RefsReader::open(spool, range)? {
+        let reference = reference?;
+        if recovered.done.contains(&reference.row) {
+            continue;
+        }
+        let prefix = match shard.mark {
+            Some(_) => Some(spooled.read(reference.at)?.meta.group),
+            None => None,
+        };
+        fetched.rows.push(SyncRow {
+            row: reference.row,
+            worst: crate::transfer::worst_on(shard, &reference),
+            prefix: prefix.filter(|group| *group != NO_GROUP),
+            attempts: recovered
+                .attempts
+                .get(&reference.row)
+                .copied()
+                .unwrap_or(reference.attempts),
+        });
+        fetched.references.push(reference);
+    }
+    Ok(fetched)
+}

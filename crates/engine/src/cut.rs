@@ -1,0 +1,473 @@
+//! Cutting a job into shards: which rows travel together, and the exact size of their body.
+//!
+//! One pass over the index, two with canaries; a shard is a range of references, no request is
+//! copied. Leaves out which lane, marks and limits to use (`offpeak_core::plan`) and everything that
+//! happens to a shard afterwards.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use offpeak_core::job::mark::Mark;
+use offpeak_core::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, ShardState};
+use offpeak_core::price::Lane;
+use offpeak_core::units::Usd;
+use offpeak_wire::batch::{ENVELOPE_HEAD, ENVELOPE_TAIL, ROW_SEPARATOR, ROW_TAIL, row_head};
+use offpeak_wire::request::Ttl;
+
+use crate::spool::{IndexEntry, IndexReader, RefsWriter, RowRef, SpoolDir};
+
+/// Rows of one canary shard: enough to save batches, few enough to end soon.
+const CANARY_ROWS_MAX: u32 = 50;
+
+/// Consecutive shards differ in their number of rows by up to this, so that the counts of a
+/// listing tell them apart.
+const STAGGER: u32 = 64;
+
+/// What the plan wants of one prefix group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupCut {
+    /// The cache mark of its rows.
+    pub mark: Option<Ttl>,
+    /// Whether its first row goes ahead. Means nothing on the sync lane.
+    pub canary: bool,
+}
+
+/// How a job is to be cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutPlan {
+    /// The lane of all shards.
+    pub lane: Lane,
+    /// What the plan wants of the groups; others are neither marked nor led by a canary.
+    pub groups: BTreeMap<u32, GroupCut>,
+    /// Most rows of a shard; at least 1.
+    pub rows_max: u32,
+    /// Most bytes of a body, on the batch lane.
+    pub bytes_max: u64,
+    /// Most that a shard may cost on its lane.
+    pub worst_max: Option<Usd>,
+}
+
+/// Cuts a job into shards: canaries first, then the others in the order of their first rows. Within
+/// a shard rows are in input order. A limit is exceeded only by a shard of one row that exceeds it
+/// alone.
+///
+/// # Errors
+///
+/// When the spool cannot be read or written.
+pub fn cut(spool: &SpoolDir, job: &JobId, plan: &CutPlan) -> io::Result<Vec<Shard>> {
+    let mut cutter = Cutter {
+        spool,
+        job,
+        plan,
+        kinds: BTreeMap::new(),
+        shards: Vec::new(),
+    };
+    let canaries = cutter.canaries()?;
+    for entry in IndexReader::open(spool)? {
+        let entry = entry?;
+        let canary = canaries.get(&entry.group);
+        if canary.is_some_and(|canary| canary.row == entry.row) {
+            continue;
+        }
+        let mark = plan.groups.get(&entry.group).and_then(|group| group.mark);
+        let after = canary.map(|canary| canary.shard);
+        cutter.put(
+            Kind {
+                role: Role::Bulk,
+                mark,
+                after,
+            },
+            &entry,
+        )?;
+    }
+    cutter.finish()
+}
+
+/// Where a group's canary went.
+struct Canary {
+    row: u64,
+    shard: ShardNo,
+}
+
+/// Rows of one kind share shards. They also share a file of references, which has the number of
+/// the first of these shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    role: Role,
+    mark: Option<Ttl>,
+    after: Option<ShardNo>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Canary,
+    Bulk,
+}
+
+/// The references of one kind, and the shard that is still taking rows.
+struct Open {
+    refs: RefsWriter,
+    shard: ShardNo,
+    from: u32,
+    bytes: u64,
+    /// On the sync lane.
+    worst: Usd,
+    /// Bytes of the envelope of a row in this shard, the digits of the row's number left out.
+    row_envelope: u64,
+}
+
+struct Cutter<'a> {
+    spool: &'a SpoolDir,
+    job: &'a JobId,
+    plan: &'a CutPlan,
+    kinds: BTreeMap<Kind, Open>,
+    shards: Vec<Shard>,
+}
+
+impl Cutter<'_> {
+    /// Cuts the shards of the first rows of the groups that want one sent ahead.
+    fn canaries(&mut self) -> io::Result<HashMap<u32, Canary>> {
+        let plan = self.plan;
+        let wants = |group: &u32| {
+            plan.lane == Lane::Batch && plan.groups.get(group).is_some_and(|cut| cut.canary)
+        };
+        let wanted = plan.groups.keys().filter(|group| wants(group)).count();
+        let mut found = HashMap::with_capacity(wanted);
+        if wanted == 0 {
+            return Ok(found);
+        }
+        for entry in IndexReader::open(self.spool)? {
+            let entry = entry?;
+            if !wants(&entry.group) || found.contains_key(&entry.group) {
+                continue;
+            }
+            let mark = plan.groups.get(&entry.group).and_then(|group| group.mark);
+            let shard = self.put(
+                Kind {
+                    role: Role::Canary,
+                    mark,
+                    after: None,
+                },
+                &entry,
+            )?;
+            found.insert(
+                entry.group,
+                Canary {
+                    row: entry.row,
+                    shard,
+                },
+            );
+            if found.len() == wanted {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a row to the open shard of its kind, or to a new one.
+    fn put(&mut self, kind: Kind, entry: &IndexEntry) -> io::Result<ShardNo> {
+        let mut full = None;
+        if let Some(open) = self.kinds.get(&kind)
+            && !self.takes(kind, open, entry)
+        {
+            full = self.kinds.remove(&kind);
+        }
+        if !self.kinds.contains_key(&kind) {
+            let shard = self.next_shard(kind)?;
+            let refs = match full {
+                Some(open) => {
+                    self.close(&open);
+                    open.refs
+                }
+                None => RefsWriter::create(self.spool, shard.0)?,
+            };
+            let open = Open {
+                shard,
+                from: refs.len(),
+                refs,
+                bytes: match self.plan.lane {
+                    Lane::Batch => (ENVELOPE_HEAD.len() + ENVELOPE_TAIL.len()) as u64,
+                    Lane::Sync => 0,
+                },
+                worst: Usd::ZERO,
+                row_envelope: self.row_envelope(shard),
+            };
+            self.kinds.insert(kind, open);
+        }
+        let plan = self.plan;
+        let open = self
+            .kinds
+            .get_mut(&kind)
+            .expect("it was there or was just put there");
+        open.bytes += bytes_more(plan.lane, kind, open, entry);
+        open.worst += Usd::from_pico(entry.worst.into());
+        open.refs.push(&RowRef {
+            row: entry.row,
+            at: entry.at,
+            worst: entry.worst,
+            attempts: 0,
+            round: 0,
+            request_len: entry.request_len,
+        })?;
+        Ok(open.shard)
+    }
+
+    /// Whether one more row keeps the open shard within its limits.
+    fn takes(&self, kind: Kind, open: &Open, entry: &IndexEntry) -> bool {
+        let rows_max = match kind.role {
+            Role::Canary => CANARY_ROWS_MAX.min(self.plan.rows_max),
+            Role::Bulk => staggered(self.plan.rows_max, open.shard),
+        };
+        let bytes = open.bytes + bytes_more(self.plan.lane, kind, open, entry);
+        let worst = open.worst + Usd::from_pico(entry.worst.into());
+        let worst = on_lane(self.plan.lane, worst);
+        open.refs.len() - open.from < rows_max
+            && (self.plan.lane == Lane::Sync || bytes <= self.plan.bytes_max)
+            && self.plan.worst_max.is_none_or(|max| worst <= max)
+    }
+
+    fn next_shard(&mut self, kind: Kind) -> io::Result<ShardNo> {
+        let number = u32::try_from(self.shards.len());
+        let no = number
+            .map(ShardNo)
+            .map_err(|_| io::Error::other("too many shards"))?;
+        self.shards.push(Shard {
+            no,
+            lane: self.plan.lane,
+            role: match kind.role {
+                Role::Canary => ShardRole::Canary,
+                Role::Bulk => ShardRole::Bulk,
+            },
+            // These three are known when the shard is closed.
+            rows: RowRange {
+                file: 0,
+                from: 0,
+                to: 0,
+            },
+            bytes: 0,
+            worst: Usd::ZERO,
+            mark: kind.mark,
+            after: kind.after,
+            state: ShardState::Planned,
+        });
+        Ok(no)
+    }
+
+    fn row_envelope(&self, shard: ShardNo) -> u64 {
+        let mark = Mark {
+            job: self.job.clone(),
+            shard,
+            row: 0,
+        };
+        let mut head = Vec::new();
+        row_head(&mark.custom_id(), &mut head);
+        // The one digit of row 0 does not count.
+        (head.len() - 1 + ROW_TAIL.len()) as u64
+    }
+
+    fn close(&mut self, open: &Open) {
+        let shard = &mut self.shards[open.shard.0 as usize];
+        shard.rows = RowRange {
+            file: open.refs.file(),
+            from: open.from,
+            to: open.refs.len(),
+        };
+        shard.bytes = open.bytes;
+        shard.worst = on_lane(self.plan.lane, open.worst);
+    }
+
+    fn finish(mut self) -> io::Result<Vec<Shard>> {
+        for open in std::mem::take(&mut self.kinds).into_values() {
+            self.close(&open);
+            open.refs.finish()?;
+        }
+        Ok(self.shards)
+    }
+}
+
+/// Bytes by which a row makes the open shard longer.
+fn bytes_more(lane: Lane, kind: Kind, open: &Open, entry: &IndexEntry) -> u64 {
+    let request = u64::from(entry.request_len) + entry.mark.added_len(kind.mark) as u64;
+    match lane {
+        Lane::Sync => request,
+        Lane::Batch => {
+            let first = open.refs.len() == open.from;
+            let separator = if first { 0 } else { ROW_SEPARATOR.len() as u64 };
+            let digits = u64::from(entry.row.checked_ilog10().unwrap_or(0)) + 1;
+            separator + open.row_envelope + digits + request
+        }
+    }
+}
+
+/// A batch costs half (Anthropic docs, pricing); rounded up, because this is a worst case.
+fn on_lane(lane: Lane, sync: Usd) -> Usd {
+    match lane {
+        Lane::Sync => sync,
+        Lane::Batch => Usd::from_pico(sync.pico() / 2 + sync.pico() % 2),
+    }
+}
+
+fn staggered(rows_max: u32, shard: ShardNo) -> u32 {
+    // Small limits are not taken apart: a stagger of most of the shard would double the batches.
+    let less = shard.0 % STAGGER.min(rows_max / 2 + 1);
+    (rows_max - less.min(rows_max)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::spool::{IndexWriter, NO_GROUP, RefsReader, RowMeta, SpoolReader, SpoolWriter};
+    use offpeak_wire::request::Shape;
+    use offpeak_wire::splice::MarkPoint;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    struct Given {
+        group: u32,
+        text: usize,
+        worst: u64,
+        mark: Option<Shape>,
+    }
+
+    fn given() -> impl Strategy<Value = Given> {
+        let shape = prop::sample::select(vec![Some(Shape::Object), Some(Shape::BareString), None]);
+        let group = prop::sample::select(vec![0, 1, 2, 3, NO_GROUP]);
+        (group, 0usize..60, 0u64..100, shape).prop_map(|(group, text, worst, mark)| Given {
+            group,
+            text,
+            worst,
+            mark,
+        })
+    }
+
+    fn plan() -> impl Strategy<Value = CutPlan> {
+        let ttl = prop::sample::select(vec![None, Some(Ttl::FiveMinutes), Some(Ttl::OneHour)]);
+        let group = (ttl, any::<bool>()).prop_map(|(mark, canary)| GroupCut { mark, canary });
+        (
+            prop::collection::btree_map(0u32..4, group, 0..4),
+            1u32..12,
+            100u64..2000,
+            prop::option::of(1i128..200),
+            any::<bool>(),
+        )
+            .prop_map(|(groups, rows_max, bytes_max, worst_max, sync)| CutPlan {
+                lane: if sync { Lane::Sync } else { Lane::Batch },
+                groups,
+                rows_max,
+                bytes_max,
+                worst_max: worst_max.map(Usd::from_pico),
+            })
+    }
+
+    fn spooled(rows: &[Given]) -> (tempfile::TempDir, SpoolDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::new(temp.path());
+        dir.create().unwrap();
+        let mut writer = SpoolWriter::create(&dir).unwrap();
+        let mut index = IndexWriter::create(&dir).unwrap();
+        for (row, given) in (0u64..).zip(rows) {
+            // Rows that were left out by ingest leave gaps in the numbers.
+            let row = row * 3;
+            let request = format!("{{\"x\":\"{}\"}}", "y".repeat(given.text));
+            let request = request.as_bytes();
+            let end = u32::try_from(request.len()).unwrap();
+            let meta = RowMeta {
+                row,
+                line: row + 1,
+                group: given.group,
+                model: 0,
+                max_tokens: 1,
+                request_len: end,
+                mark: given.mark.map(|shape| MarkPoint {
+                    start: 0,
+                    end,
+                    shape,
+                }),
+                digest: *blake3::hash(request).as_bytes().first_chunk().unwrap(),
+                bounded: true,
+                has_tools: false,
+                geo_pinned: false,
+            };
+            let at = writer.append(&meta, b"1", request).unwrap();
+            index.push(&IndexEntry::of(&meta, at, given.worst)).unwrap();
+        }
+        writer.finish().unwrap();
+        index.finish().unwrap();
+        (temp, dir)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_row_is_in_one_shard_and_every_byte_is_counted(
+            rows in prop::collection::vec(given(), 0..120), plan in plan(),
+        ) {
+            let (_temp, dir) = spooled(&rows);
+            let job = JobId::of_digest(&[7; 32]);
+            let shards = cut(&dir, &job, &plan).unwrap();
+            let mut reader = SpoolReader::open(&dir).unwrap();
+            let mut seen = HashSet::new();
+            let mut led = HashSet::new();
+            for (no, shard) in (0u32..).zip(&shards) {
+                prop_assert_eq!(shard.no, ShardNo(no));
+                prop_assert_eq!(shard.lane, plan.lane);
+                let (mut body, mut worst, mut last) = (ENVELOPE_HEAD.to_vec(), 0, None);
+                for (place, row) in RefsReader::open(&dir, shard.rows).unwrap().enumerate() {
+                    let row = row.unwrap();
+                    prop_assert!(seen.insert(row.row), "row {} twice", row.row);
+                    prop_assert!(last < Some(row.row), "order");
+                    last = Some(row.row);
+                    let given = &rows[usize::try_from(row.row / 3).unwrap()];
+                    let wanted = plan.groups.get(&given.group);
+                    prop_assert_eq!(shard.mark, wanted.and_then(|cut| cut.mark));
+                    worst += row.worst;
+                    let spooled = reader.read(row.at).unwrap();
+                    prop_assert_eq!(spooled.meta.row, row.row);
+                    if plan.lane == Lane::Batch {
+                        if place > 0 {
+                            body.extend_from_slice(ROW_SEPARATOR);
+                        }
+                        let mark = Mark { job: job.clone(), shard: shard.no, row: row.row };
+                        row_head(&mark.custom_id(), &mut body);
+                    }
+                    spooled.write_request(shard.mark, &mut body);
+                    if plan.lane == Lane::Batch {
+                        body.extend_from_slice(ROW_TAIL);
+                    }
+                    let leads = wanted.is_some_and(|cut| cut.canary) && plan.lane == Lane::Batch;
+                    if shard.role == ShardRole::Canary {
+                        prop_assert!(leads && led.insert((given.group, shard.no)));
+                    } else if leads {
+                        prop_assert!(led.contains(&(given.group, shard.after.unwrap())));
+                    } else {
+                        prop_assert_eq!(shard.after, None);
+                    }
+                }
+                body.extend_from_slice(ENVELOPE_TAIL);
+                let many = shard.rows.len() > 1;
+                prop_assert!(!shard.rows.is_empty() && shard.rows.len() <= plan.rows_max);
+                if plan.lane == Lane::Batch {
+                    prop_assert_eq!(shard.bytes, body.len() as u64);
+                    prop_assert_eq!(shard.worst, Usd::from_pico(i128::from(worst.div_ceil(2))));
+                    prop_assert!(!many || shard.bytes <= plan.bytes_max);
+                } else {
+                    let envelope = ENVELOPE_HEAD.len() + ENVELOPE_TAIL.len();
+                    prop_assert_eq!(shard.bytes, (body.len() - envelope) as u64);
+                    prop_assert_eq!(shard.worst, Usd::from_pico(worst.into()));
+                }
+                prop_assert!(!many || plan.worst_max.is_none_or(|max| shard.worst <= max));
+            }
+            prop_assert_eq!(seen.len(), rows.len());
+        }
+    }
+
+    #[test]
+    fn large_shards_differ_in_their_number_of_rows() {
+        let counts: Vec<_> = (0..66).map(|no| staggered(100_000, ShardNo(no))).collect();
+        assert_eq!(counts[..3], [100_000, 99_999, 99_998]);
+        assert_eq!(counts[63..], [99_937, 100_000, 99_999]);
+        assert_eq!(staggered(1, ShardNo(63)), 1);
+    }
+}

@@ -1,0 +1,154 @@
+//! What can go wrong with a job on our side, each with what to do about it. What the upstream
+//! refuses is not here: that is a `Stop` of the machine.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use offpeak_core::plan::PlanError;
+use offpeak_core::price::PriceError;
+use offpeak_store::StoreError;
+
+use crate::ingest::IngestError;
+use crate::journal::JournalError;
+use crate::lock::LockError;
+use crate::output::OutputError;
+use crate::settle::SettleError;
+use crate::spool::SpoolError;
+
+/// An error of the engine. Whatever was paid for stays in the spool and the store.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The input.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A price.
+    #[error(transparent)]
+    Price(#[from] PriceError),
+    /// The lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A journal.
+    #[error("{message}")]
+    Journal {
+        /// In words; several waiters share one failure.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A settlement.
+    #[error(transparent)]
+    Settle(#[from] SettleError),
+    /// The output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A file of ours.
+    #[error("cannot {doing} `{}`: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file of ours is not what was written.
+    #[error("`{}` cannot be read: {detail}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// An unfinished run of this job has other requests.
+    #[error(
+        "job `{name}` has an unfinished run ({id}, {settled} of {rows} rows done) with other \
+         requests than the input has now"
+    )]
+    InputChanged {
+        /// The job's name.
+        name: String,
+        /// The unfinished run.
+        id: String,
+        /// Rows with an outcome.
+        settled: u64,
+        /// All its rows.
+        rows: u64,
+    },
+    /// The rows' input cannot be bounded, and there is a budget.
+    #[error(
+        "{}, line {line}: the cost of this row has no upper bound ({why}), so a hard budget cannot be kept",
+        path.display()
+    )]
+    Unbounded {
+        /// The input.
+        path: PathBuf,
+        /// Its line.
+        line: u64,
+        /// What makes it so.
+        why: &'static str,
+    },
+}
+
+impl EngineError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Ingest(error) => error.hint(),
+            Self::Plan(error) => error.hint(),
+            Self::Price(error) => error.hint(),
+            Self::Lock(LockError::Held { .. }) => {
+                "wait until it ends, or stop it; it can be resumed with the same command".to_owned()
+            }
+            Self::Lock(LockError::Io { .. }) => {
+                "check the permissions of the data directory, or name another with `--data-dir DIR`"
+                    .to_owned()
+            }
+            Self::Store(error) => error.hint().to_owned(),
+            Self::Spool(error) => error.hint(),
+            Self::Journal { hint, .. } => (*hint).to_owned(),
+            Self::Settle(error) => error.hint(),
+            Self::Output(error) => error.hint().to_owned(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free some space, or name another data directory with `--data-dir DIR`; then run \
+                 the same command again: nothing that was paid is lost"
+                    .to_owned()
+            }
+            Self::Io { .. } => "repair what the message names and run the same command again".to_owned(),
+            Self::Damaged { .. } => {
+                "restore the file from a backup, or start the job again with `--fresh`".to_owned()
+            }
+            Self::InputChanged { .. } => {
+                "finish the old run with `--resume-old`, or give it up and start with the new input \
+                 with `--fresh`"
+                    .to_owned()
+            }
+            Self::Unbounded { .. } => "leave the budget out, or take such rows out".to_owned(),
+        }
+    }
+
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn journal(error: &JournalError) -> Self {
+        Self::Journal {
+            message: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! From an input file to checked requests in the spool, in one streaming pass.
+//!
+//! One thread reads pieces of whole rows, two parse and check them, and the caller's thread takes
+//! them in their order: numbers, groups, sums, spool. Memory does not depend on the number of rows.
+//! Leaves out the plan that follows from the sums (`offpeak_core::plan`) and the cut into shards
+//! (`cut`).
+
+mod batch;
+mod check;
+mod csv_ends;
+mod duplicates;
+mod error;
+mod groups;
+mod hint;
+mod keys;
+mod parser;
+mod pipeline;
+mod reader;
+mod render;
+mod rows;
+mod sink;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use offpeak_core::price::Book;
+use offpeak_core::units::Timestamp;
+
+use crate::spec::{InputShape, JobSpec, OnInvalid, TableFormat};
+use crate::spool::SpoolDir;
+use check::Rules;
+use duplicates::Duplicates;
+use parser::{Parser, TableJob};
+use pipeline::Tuning;
+use reader::{Ends, Pieces};
+use render::Shape;
+use sink::{Disk, Problems, Sink};
+use table::Header;
+
+pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
+pub use groups::{Group, RowSums};
+
+/// What an input came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingested {
+    /// Rows of the input, invalid ones included. They are numbered from 0 to this.
+    pub rows: u64,
+    /// Rows that cannot be sent.
+    pub invalid: u64,
+    /// Bytes of the input.
+    pub input_bytes: u64,
+    /// BLAKE3 of the input.
+    pub input_digest: [u8; 32],
+    /// BLAKE3 over the digests of the requests, in order; later rows of a duplicate key included.
+    pub params_digest: [u8; 32],
+    /// The models that requests name, in the order of their first row.
+    pub models: Vec<String>,
+    /// The prefix groups that save most, at most 4,096 of them, by that.
+    pub groups: Vec<Group>,
+    /// Sums over the rows of no reported group.
+    pub ungrouped: RowSums,
+    /// The first row whose input tokens are not bounded by its length: its line, and why.
+    pub first_unbounded: Option<(u64, &'static str)>,
+    /// The first rows that cannot be sent, at most 20.
+    pub invalid_examples: Vec<RowProblem>,
+    /// Bytes that the spool takes on disk.
+    pub disk_bytes: u64,
+}
+
+/// Reads, checks and spools the rows of a job; without a place for them (`into`), it only says what
+/// they come to. Blocking: run it where that does no harm. `progress` is called with the bytes read.
+///
+/// What an earlier attempt left in `into` is replaced; after an error what is there is of no use.
+///
+/// # Errors
+///
+/// When the input cannot be read, the requests cannot be written, or a row cannot be sent and the
+/// job does not skip such rows.
+pub fn ingest(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    into: Option<&SpoolDir>,
+    progress: &dyn Fn(u64),
+) -> Result<Ingested, IngestError> {
+    ingest_tuned(spec, book, now, into, progress, Tuning::default())
+}
+
+fn ingest_tuned(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    into: Option<&SpoolDir>,
+    progress: &dyn Fn(u64),
+    tuning: Tuning,
+) -> Result<Ingested, IngestError> {
+    let input = spec.source.input.as_path();
+    let rules = Rules::of(spec, book, now);
+    let (ends, template) = match &spec.source.shape {
+        InputShape::Batch => (Ends::Lines, None),
+        InputShape::Table {
+            format: TableFormat::Jsonl,
+            template,
+        } => (Ends::Lines, Some(template)),
+        InputShape::Table {
+            format: TableFormat::Csv,
+            template,
+        } => (
+            Ends::Records(csv_ends::RecordEnds::default()),
+            Some(template),
+        ),
+    };
+    let is_csv = matches!(ends, Ends::Records(_));
+    let (mut pieces, input_len) = Pieces::open(input, ends, tuning.piece_len)?;
+    let shape = match template {
+        Some(template) => Some(Shape::new(template, rules).map_err(IngestError::Job)?),
+        None => None,
+    };
+
+    let failed = |line, problem| {
+        IngestError::Job(Box::new(RowProblem::new(
+            input.to_owned(),
+            line,
+            None,
+            problem,
+        )))
+    };
+    let mut first = None;
+    let mut header = None;
+    while is_csv && header.is_none() {
+        let next = pieces.next(Vec::new());
+        let next = next.map_err(|source| IngestError::Read {
+            path: input.to_owned(),
+            source,
+        })?;
+        let Some(mut piece) = next else {
+            return Err(IngestError::Empty {
+                path: input.to_owned(),
+            });
+        };
+        header = Header::take(&mut piece).map_err(|(line, problem)| failed(line, problem))?;
+        first = header.as_ref().map(|_| piece);
+    }
+    let table = match (template, &shape) {
+        (Some(template), Some(shape)) => {
+            let key = |header: &Header| header.key(&template.key);
+            let key = header
+                .as_ref()
+                .map(key)
+                .transpose()
+                .map_err(|problem| failed(1, problem))?;
+            Some(TableJob {
+                template,
+                shape,
+                header: header.as_ref().zip(key),
+            })
+        }
+        _ => None,
+    };
+    let parser = || Parser::new(rules, table).map_err(|problem| failed(0, problem));
+    let parsers = (0..tuning.workers)
+        .map(|_| parser())
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let disk = match into {
+        Some(dir) => Some(Disk::create(dir, shape.as_ref(), input_len)?),
+        None => None,
+    };
+    let mut sink = Sink::new(input, spec.on_invalid, shape.as_ref(), disk);
+    let pieces = pipeline::run(pieces, first, parsers, &mut sink, progress)?;
+    let (input_digest, input_bytes) = pieces.finish();
+    finish(sink, &mut parser()?, into, input_digest, input_bytes)
+}
+
+/// Deals with duplicate keys, makes the files durable and adds everything up.
+fn finish(
+    sink: Sink<'_>,
+    parser: &mut Parser<'_>,
+    into: Option<&SpoolDir>,
+    input_digest: [u8; 32],
+    input_bytes: u64,
+) -> Result<Ingested, IngestError> {
+    let Sink {
+        input,
+        on_invalid,
+        rows,
+        models,
+        mut groups,
+        keys,
+        mut problems,
+        disk,
+        ..
+    } = sink;
+    if rows == 0 {
+        return Err(IngestError::Empty {
+            path: input.to_owned(),
+        });
+    }
+    let skip = on_invalid == OnInvalid::Skip;
+    let duplicates =
+        Duplicates::find(keys, skip).map_err(|source| sink::run_error(into, source))?;
+    if duplicates.total > 0 {
+        problems.total += duplicates.total;
+        problems.examples.extend(duplicates.problems(input, parser));
+        problems.examples.sort_by_key(|problem| problem.line);
+        problems.examples.truncate(error::EXAMPLES_MAX);
+    }
+    if problems.total > 0 && !(skip && duplicates.can_be_skipped()) {
+        let Problems { examples, total } = problems;
+        return Err(IngestError::Rows {
+            problems: examples,
+            total,
+            rows,
+        });
+    }
+    let mut disk_bytes = disk.map_or(Ok(0), Disk::finish)?;
+    if duplicates.total > 0 {
+        for (entry, _) in &duplicates.skipped {
+            groups.remove(entry.group, &entry.sums());
+        }
+        if let Some(dir) = into {
+            disk_bytes += duplicates.move_to_invalid(dir, input)?;
+        }
+    }
+    let (groups, ungrouped) = groups.finish();
+    Ok(Ingested {
+        rows,
+        invalid: problems.total,
+        input_bytes,
+        input_digest,
+        params_digest: *sink.params.finalize().as_bytes(),
+        models,
+        groups,
+        ungrouped,
+        first_unbounded: sink.first_unbounded,
+        invalid_examples: problems.examples,
+        disk_bytes,
+    })
+}

@@ -1,0 +1,223 @@
+//! From the columns of a row to the text of its message, and from the settings of a job to what
+//! stands around it.
+//!
+//! The template sees the columns it names and nothing else. Leaves out how columns are read
+//! (`table`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use minijinja::value::{Enumerator, Object, ObjectRepr};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use offpeak_core::price::Ceiling;
+use offpeak_wire::request::RequestView;
+
+use super::batch::{row_problem, write_string};
+use super::check::{Checker, Facts, Rules, ceiling};
+use super::error::{ProblemKind, RowProblem};
+use crate::spec::Template;
+
+/// The name under which the template is compiled; it has no file extension that would ask for HTML.
+const NAME: &str = "user";
+
+/// What is the same in all requests of a table job.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// Everything before the message's text.
+    pub(super) head: Vec<u8>,
+    /// Everything after it.
+    pub(super) tail: Vec<u8>,
+    pub(super) facts: Facts,
+    /// Of a request of this shape; only its length changes from row to row.
+    pub(super) ceiling: Ceiling,
+    /// Variables of the template, sorted.
+    pub(super) variables: Arc<[String]>,
+    /// The hash state behind the head.
+    hasher: blake3::Hasher,
+}
+
+impl Shape {
+    /// Writes head and tail, and checks them as a request with a text of one letter.
+    pub(super) fn new(template: &Template, rules: Rules<'_>) -> Result<Self, Box<RowProblem>> {
+        let (origin, line) = (template.user_origin.0.clone(), template.user_origin.1);
+        let problem = |problem| Box::new(RowProblem::new(origin.clone(), 0, None, problem));
+        let head = head(template);
+        let tail = b"}]}".to_vec();
+        let request = [&head[..], b"\"x\"", &tail].concat();
+        let view =
+            RequestView::parse(&request).map_err(|error| problem(row_problem(&request, &error)))?;
+        let facts = Checker::new(rules).check(&view).map_err(problem)?;
+        let mut ceiling = ceiling(&view, facts.has_tools, facts.max_tokens);
+        ceiling.input_bytes -= request.len() as u64;
+        let environment = environment();
+        let compiled = environment
+            .template_from_named_str(NAME, &template.user)
+            .map_err(|error| problem(template_problem(&error, line)))?;
+        let built_in = |name: &String| environment.globals().any(|(global, _)| global == name);
+        let variables = compiled.undeclared_variables(false).into_iter();
+        let mut variables: Vec<_> = variables.filter(|name| !built_in(name)).collect();
+        variables.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&head);
+        Ok(Self {
+            head,
+            tail,
+            facts,
+            ceiling,
+            variables: variables.into(),
+            hasher,
+        })
+    }
+
+    /// The first 128 bits of the digest of the request with this between head and tail.
+    pub(super) fn digest(&self, middle: &[u8]) -> [u8; 16] {
+        let mut hasher = self.hasher.clone();
+        hasher.update(middle).update(&self.tail);
+        super::check::first_16(&hasher.finalize())
+    }
+
+    /// Bytes of the request with so many between head and tail.
+    pub(super) fn request_len(&self, middle: usize) -> u64 {
+        (self.head.len() + middle + self.tail.len()) as u64
+    }
+}
+
+/// Everything up to the message's text. The order of the members is part of a job's identity.
+fn head(template: &Template) -> Vec<u8> {
+    let mut out = b"{\"model\":".to_vec();
+    write_string(&template.model, &mut out);
+    out.extend_from_slice(format!(",\"max_tokens\":{}", template.max_tokens).as_bytes());
+    if let Some(system) = &template.system {
+        out.extend_from_slice(b",\"system\":");
+        write_string(system, &mut out);
+    }
+    for (name, value) in &template.params {
+        out.push(b',');
+        write_string(name, &mut out);
+        out.push(b':');
+        serde_json::to_writer(&mut out, value).expect("a JSON value is written to a Vec");
+    }
+    out.extend_from_slice(b",\"messages\":[{\"role\":\"user\",\"content\":");
+    out
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+}
+
+/// Renders rows.
+#[derive(Debug)]
+pub(super) struct Renderer<'a> {
+    environment: Environment<'a>,
+    shape: &'a Shape,
+    origin_line: usize,
+}
+
+impl<'a> Renderer<'a> {
+    /// Compiles the template, which [`Shape::new`] has found to be valid.
+    pub(super) fn new(template: &'a Template, shape: &'a Shape) -> Result<Self, ProblemKind> {
+        let origin_line = template.user_origin.1;
+        let mut environment = environment();
+        environment
+            .add_template(NAME, &template.user)
+            .map_err(|error| template_problem(&error, origin_line))?;
+        Ok(Self {
+            environment,
+            shape,
+            origin_line,
+        })
+    }
+
+    /// The variables of the template, in the order in which [`Renderer::render`] takes their values.
+    pub(super) fn variables(&self) -> &'a [String] {
+        &self.shape.variables
+    }
+
+    /// Renders one row and appends the text as a JSON string. `values` are those of the variables,
+    /// `None` for a column the row does not have; `columns` lists what it has.
+    pub(super) fn render(
+        &self,
+        values: Vec<Option<Value>>,
+        columns: impl FnOnce() -> Vec<String>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProblemKind> {
+        let template = self
+            .environment
+            .get_template(NAME)
+            .expect("it was added when this was made");
+        let row = Arc::new(Columns {
+            names: Arc::clone(&self.shape.variables),
+            values,
+            missed: AtomicUsize::new(usize::MAX),
+        });
+        let text = template
+            .render(Value::from_dyn_object(Arc::clone(&row)))
+            .map_err(|error| {
+                let missed = row.missed.load(Ordering::Relaxed);
+                match (error.kind(), self.shape.variables.get(missed)) {
+                    (ErrorKind::UndefinedError, Some(name)) => ProblemKind::MissingVariable {
+                        name: name.clone(),
+                        line: line_of(&error, self.origin_line),
+                        columns: columns(),
+                    },
+                    _ => template_problem(&error, self.origin_line),
+                }
+            })?;
+        if text.trim().is_empty() {
+            return Err(ProblemKind::EmptyMessage);
+        }
+        write_string(&text, out);
+        Ok(())
+    }
+}
+
+/// The line of the template's file at which it failed.
+fn line_of(error: &Error, origin_line: usize) -> usize {
+    origin_line + error.line().unwrap_or(1) - 1
+}
+
+fn template_problem(error: &Error, origin_line: usize) -> ProblemKind {
+    let what = match error.detail() {
+        Some(detail) => detail.to_owned(),
+        None => error.kind().to_string(),
+    };
+    ProblemKind::Template {
+        line: line_of(error, origin_line),
+        what,
+    }
+}
+
+/// The columns of a row that the template names.
+#[derive(Debug)]
+struct Columns {
+    names: Arc<[String]>,
+    values: Vec<Option<Value>>,
+    /// The last one that was asked for and is not there.
+    missed: AtomicUsize,
+}
+
+impl Object for Columns {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        let index = self.names.iter().position(|name| name == key)?;
+        let value = self.values.get(index)?;
+        if value.is_none() {
+            self.missed.store(index, Ordering::Relaxed);
+        }
+        value.clone()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::NonEnumerable
+    }
+}

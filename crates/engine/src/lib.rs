@@ -1,0 +1,26 @@
+//! The driver of a bulk job: event, step, commit, act.
+//!
+//! The writes of a step are durable before any of its acts begins: it is the only order in which a
+//! crash cannot spend money twice. Owns reading input, the spool, the way upstream and back, recovery
+//! and output. Leaves out every decision: those are in `offpeak-core`.
+
+mod act;
+mod blocking;
+pub mod cut;
+pub mod error;
+pub mod finish;
+pub mod ingest;
+pub mod journal;
+mod journal_writer;
+pub mod lock;
+pub mod output;
+pub mod progress;
+mod recover;
+pub mod run;
+pub mod settle;
+pub mod spec;
+pub mod spool;
+pub mod start;
+mod sync_call;
+mod transfer;
+mod upstream;

@@ -1,0 +1,254 @@
+//! The output file: the outcome segments of a job merged by row, written beside its place and moved
+//! there when it is whole. Every row comes out exactly once and in input order, or no file appears.
+//!
+//! Leaves out what a line says (`settle::line`) and when all shards are settled (the driver).
+
+mod merge;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::spool::{SpoolDir, sync_dir};
+use merge::{Merge, MergeError};
+
+/// Buffer of the output, in bytes; also what is hashed at a time.
+const WRITE_BUFFER: usize = 1024 * 1024;
+
+/// An output file that is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Lines.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the bytes.
+    pub digest: [u8; 32],
+}
+
+/// An output that could not be written. What was paid for is still in the spool.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Another file has the name.
+    #[error("{}: the file exists already", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The segments do not hold every row exactly once. A bug, or a damaged spool.
+    #[error("the outcomes cannot be proved complete: {}", describe(*wanted, *found, *rows))]
+    Count {
+        /// The row that had to come next; `rows` when all had come.
+        wanted: u64,
+        /// The row that came instead; `None` for the end.
+        found: Option<u64>,
+        /// Rows of the job.
+        rows: u64,
+    },
+    /// No space left.
+    #[error("{}: no space left after {written} bytes", path.display())]
+    DiskFull {
+        /// The output.
+        path: PathBuf,
+        /// Bytes of it that had found a place; they are removed again.
+        written: u64,
+    },
+    /// The file system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The output, or the segment that could not be read.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl OutputError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "name another output with `-o`, or add `--overwrite`",
+            Self::Count { .. } => {
+                "the spool is damaged or this is a bug: keep the job's directory and report it"
+            }
+            Self::DiskFull { .. } => {
+                "nothing is lost: free some space or name an output on another disk with `-o`, \
+                 and run the same command again; no call is paid twice"
+            }
+            Self::Io { .. } => "repair what the message names and run the same command again",
+        }
+    }
+}
+
+fn describe(wanted: u64, found: Option<u64>, rows: u64) -> String {
+    match found {
+        Some(row) if row < wanted => format!("row {row} has two outcomes"),
+        Some(row) if row >= rows => format!("row {row} has an outcome, but the job has {rows} rows"),
+        _ => format!("row {wanted} of {rows} has no outcome"),
+    }
+}
+
+/// Merges all outcome segments of a job of `rows` rows into `out`.
+///
+/// An existing file is left alone unless `overwrite`. There is one exception: if it already holds
+/// exactly this output, as after a crash between the two last steps of a job, that is success.
+///
+/// # Errors
+///
+/// When the outcomes are not complete, or the file cannot be written. Then `out` is as it was.
+pub fn write_output(
+    spool: &SpoolDir,
+    rows: u64,
+    out: &Path,
+    overwrite: bool,
+) -> Result<Output, OutputError> {
+    let merge = Merge::open(&spool.outcomes_dir()).map_err(|error| error.for_user(out, rows, 0))?;
+    if !overwrite && fs::symlink_metadata(out).is_ok() {
+        return already_there(merge, rows, out);
+    }
+    let io_error = |source| OutputError::Io { path: out.to_owned(), source };
+    let temporary = Temporary { path: temporary_beside(out, spool).map_err(io_error)? };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&temporary.path)
+        .map_err(io_error)?;
+    let (output, file) = fill(merge, rows, out, file)?;
+    file.sync_all().map_err(io_error)?;
+    drop(file);
+    temporary.place(out, overwrite)?;
+    sync_dir(dir_of(out)).map_err(io_error)?;
+    Ok(output)
+}
+
+/// The one place where lines meet the output: any writer, so that a full disk can be had in a test.
+fn fill<W: Write>(
+    merge: Merge,
+    rows: u64,
+    path: &Path,
+    out: W,
+) -> Result<(Output, W), OutputError> {
+    let hashed = Hashed { out, hasher: blake3::Hasher::new(), bytes: 0 };
+    let mut out = BufWriter::with_capacity(WRITE_BUFFER, hashed);
+    let done = merge.run(rows, &mut out).and_then(|()| out.flush().map_err(MergeError::Write));
+    // Not `into_inner`: after a failed write the buffer must not be written once more.
+    let (hashed, _) = out.into_parts();
+    match done {
+        Ok(()) => {
+            let digest = hashed.hasher.finalize().into();
+            Ok((Output { rows, bytes: hashed.bytes, digest }, hashed.out))
+        }
+        Err(error) => Err(error.for_user(path, rows, hashed.bytes)),
+    }
+}
+
+/// Succeeds if the file at `path` is, byte for byte, what would be written.
+fn already_there(merge: Merge, rows: u64, path: &Path) -> Result<Output, OutputError> {
+    let io_error = |source| OutputError::Io { path: path.to_owned(), source };
+    let exists = || OutputError::Exists { path: path.to_owned() };
+    if !fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return Err(exists());
+    }
+    let existing = BufReader::with_capacity(WRITE_BUFFER, File::open(path).map_err(io_error)?);
+    let (output, mut compared) = fill(merge, rows, path, Compare { existing, theirs: Vec::new() })?;
+    match compared.existing.read(&mut [0]).map_err(io_error)? {
+        0 => Ok(output),
+        _ => Err(exists()),
+    }
+}
+
+/// A writer that writes nothing: it fails at the first byte that the existing file has otherwise.
+struct Compare<R> {
+    existing: R,
+    theirs: Vec<u8>,
+}
+
+impl<R: Read> Write for Compare<R> {
+    fn write(&mut self, ours: &[u8]) -> io::Result<usize> {
+        self.theirs.clear();
+        self.theirs.resize(ours.len(), 0);
+        match self.existing.read_exact(&mut self.theirs) {
+            Ok(()) if self.theirs == ours => Ok(ours.len()),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+            _ => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Hashed<W> {
+    out: W,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn dir_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// The name under which the output grows: in its own directory, since a name can only move within
+/// one file system, and with the job in it, since two jobs may want the same output.
+fn temporary_beside(out: &Path, spool: &SpoolDir) -> io::Result<PathBuf> {
+    let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = named(out).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the output needs a file name")
+    })?;
+    let job = named(spool.root()).unwrap_or_default();
+    Ok(out.with_file_name(format!(".{name}.{job}.part")))
+}
+
+/// A file that is removed unless it was given its place.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Gives the file its name. Renaming would replace whatever appeared there in the meantime, and
+    /// std has no rename that refuses; a second hard link does refuse, in one step. File systems
+    /// without hard links get a check and a rename, with a moment between them.
+    fn place(self, out: &Path, overwrite: bool) -> Result<(), OutputError> {
+        let io_error = |source| OutputError::Io { path: out.to_owned(), source };
+        let exists = || OutputError::Exists { path: out.to_owned() };
+        if !overwrite {
+            match fs::hard_link(&self.path, out) {
+                // The other name goes when `self` does.
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
+                Err(_) if fs::symlink_metadata(out).is_ok() => return Err(exists()),
+                Err(_) => {}
+            }
+        }
+        fs::rename(&self.path, out).map_err(io_error)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename there is nothing to remove; after a failure there is nobody to tell.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What the journals of running sync shards say after a crash: which rows have their answer, what
+//! they cost, and which calls nobody knows the outcome of.
+//!
+//! A call that was sent and has no record of its end is declared unknown here, durably, before the
+//! row is sent again. Leaves out the batch lane: its whole memory is the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offpeak_core::job::Progress;
+use offpeak_core::job::event::RowAnswer;
+use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
+use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::price::Book;
+use offpeak_core::units::Usd;
+
+use crate::error::EngineError;
+use crate::journal::{Journal, JournalError, Record, replay};
+use crate::spool::{RefsReader, RowRef, SpoolDir, SpoolReader};
+use crate::sync_call::read_answer;
+
+/// What is known of the rows of a running shard.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Recovered {
+    pub(crate) progress: Progress,
+    /// Rows that need no further call.
+    pub(crate) done: BTreeSet<u64>,
+    /// Attempts used by the others.
+    pub(crate) attempts: BTreeMap<u64, u16>,
+}
+
+/// Reads the journal of a running shard and closes what was left open in it.
+pub(crate) fn recover(
+    spool: &SpoolDir,
+    shard: &Shard,
+    book: &Book,
+    models: &[String],
+) -> Result<Recovered, EngineError> {
+    assert_eq!(
+        shard.state,
+        ShardState::Running,
+        "only a running shard has an open journal"
+    );
+    // Opening cuts off a torn tail, so that what is replayed is what is there.
+    let mut journal = Journal::open(spool, shard.no).map_err(|e| EngineError::journal(&e))?;
+    let references = references(spool, shard)?;
+    let mut rows = SpoolReader::open(spool)?;
+    let mut found = Recovered::default();
+    let mut open: BTreeMap<u64, Usd> = BTreeMap::new();
+    let mut failed: Option<EngineError> = None;
+    let replayed = replay(spool, shard.no, |record| {
+        if failed.is_none()
+            && let Err(error) = found.take(record, &references, &mut rows, &mut open, book, models)
+        {
+            failed = Some(error);
+        }
+    });
+    replayed.map_err(|e| EngineError::journal(&e))?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let lost: Vec<Record> = open
+        .into_iter()
+        .map(|(row, held)| Record::Unknown { row, held })
+        .collect();
+    journal.append(&lost).map_err(|source| {
+        EngineError::journal(&JournalError::Io {
+            path: spool.journal(shard.no),
+            source,
+        })
+    })?;
+    for record in &lost {
+        if let Record::Unknown { held, .. } = record {
+            found.progress.unknown += *held;
+        }
+    }
+    Ok(found)
+}
+
+fn references(spool: &SpoolDir, shard: &Shard) -> Result<BTreeMap<u64, RowRef>, EngineError> {
+    let mut references = BTreeMap::new();
+    for reference in RefsReader::open(spool, shard.rows)? {
+        let reference = reference?;
+        references.insert(reference.row, reference);
+    }
+    Ok(references)
+}
+
+impl Recovered {
+    fn take(
+        &mut self,
+        record: Record,
+        references: &BTreeMap<u64, RowRef>,
+        rows: &mut SpoolReader,
+        open: &mut BTreeMap<u64, Usd>,
+        book: &Book,
+        models: &[String],
+    ) -> Result<(), EngineError> {
+        match record {
+            Record::Sent { row, held, .. } => {
+                open.insert(row, held);
+            }
+            Record::NotSent { row } => {
+                open.remove(&row);
+            }
+            Record::Unknown { row, held } => {
+                open.remove(&row);
+                self.progress.unknown += held;
+            }
+            Record::Answered {
+                row,
+                at,
+                status,
+                body,
+            } => {
+                let held = open.remove(&row).unwrap_or(Usd::ZERO);
+                let Some(reference) = references.get(&row) else {
+                    return Ok(());
+                };
+                let model = usize::from(rows.read(reference.at)?.meta.model);
+                let model = models.get(model).map_or("", String::as_str);
+                let answer = read_answer(book, model, at, status, &body, None)?;
+                self.answered(row, reference.attempts, held, &answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, row: u64, used_before: u16, held: Usd, answer: &RowAnswer) {
+        let is_done = match answer {
+            RowAnswer::Message { cost, .. } => {
+                self.progress.spent += *cost;
+                true
+            }
+            RowAnswer::Unreadable => {
+                self.progress.unknown += held;
+                true
+            }
+            // What concerned the lane then says nothing about the row now.
+            RowAnswer::Error { kind, .. } if concerns_the_lane(*kind) => false,
+            RowAnswer::Error { kind, .. } => {
+                let used = self.attempts.entry(row).or_insert(used_before);
+                let judgement = judge(&Finding::Error(*kind), *used);
+                *used += 1;
+                matches!(judgement, Judgement::Final(_))
+            }
+            RowAnswer::Lost { .. } => false,
+        };
+        if is_done && self.done.insert(row) {
+            self.progress.answered += 1;
+        }
+    }
+}

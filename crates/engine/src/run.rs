@@ -1,0 +1,216 @@
+//! The driver: event, step, commit, act. The writes of a step are on the disk before any of its
+//! acts begins; that order is the only one in which a crash cannot spend money twice.
+//!
+//! Leaves out every decision (the machine), and how acts are performed (`act`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offpeak_core::job::event::{Event, Stop, Write};
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::job::{Facts, Machine, Status, Step};
+use offpeak_core::units::Timestamp;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Actor;
+use crate::blocking::blocking;
+use crate::error::EngineError;
+use crate::progress::{Progress, Report};
+use crate::recover::recover;
+use crate::start::Job;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Every row has its outcome.
+    Done(Tally),
+    /// It stopped; the same command goes on from here.
+    Stopped {
+        /// Why.
+        stop: Stop,
+        /// Sums so far.
+        tally: Tally,
+    },
+}
+
+/// Runs a job until it is done or has to stop. Dropping the future is like a crash: safe, and the
+/// same job can be run again.
+///
+/// # Errors
+/// If something on our side fails: disk, store, a price.
+pub async fn run(
+    job: &Job,
+    interrupt: CancellationToken,
+    report: Report,
+) -> Result<RunEnd, EngineError> {
+    let mut driver = Driver::start(job, report).await?;
+    let mut event = Event::Woke;
+    let mut interrupted = false;
+    loop {
+        let now = driver.step(event).await?;
+        match driver.machine.status() {
+            Status::Done => return Ok(RunEnd::Done(driver.machine.tally())),
+            Status::Stopped(stop) => {
+                return Ok(RunEnd::Stopped {
+                    stop,
+                    tally: driver.machine.tally(),
+                });
+            }
+            Status::Going => {}
+        }
+        let timeout = driver.machine.next_timeout(now);
+        assert!(
+            timeout.is_some() || !driver.acts.is_empty(),
+            "the job is not done, nothing is under way and nothing is due"
+        );
+        if driver.acts.is_empty()
+            && let Some(until) = timeout
+        {
+            (driver.report)(Progress::Waiting { now, until });
+        }
+        event = tokio::select! {
+            biased;
+            Some(done) = driver.acts.join_next() => done.expect("acts do not panic")?,
+            () = interrupt.cancelled(), if !interrupted => {
+                interrupted = true;
+                Event::StopAsked
+            }
+            () = sleep(timeout, now), if timeout.is_some() => Event::Woke,
+        };
+    }
+}
+
+async fn sleep(until: Option<Timestamp>, now: Timestamp) {
+    let micros = until.map_or(0, |until| (until - now).as_micros()).max(0);
+    // A timer may fire a little early; waking up for nothing once more costs less than spinning.
+    let micros = u64::try_from(micros).expect("not negative") + 1_000;
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+}
+
+struct Driver<'a> {
+    job: &'a Job,
+    machine: Machine,
+    actor: Arc<Actor>,
+    acts: JoinSet<Result<Event, EngineError>>,
+    dice: Box<dyn FnMut() -> f64 + Send>,
+    report: Report,
+    rows_done: u64,
+}
+
+impl<'a> Driver<'a> {
+    async fn start(job: &'a Job, report: Report) -> Result<Self, EngineError> {
+        let now = Timestamp::from_micros(job.engine.clock.now());
+        let (shards, recovered) = {
+            let (engine, record, spool) =
+                (job.engine.clone(), job.record.clone(), job.spool.clone());
+            let models = job.facts.models.clone();
+            blocking(move || {
+                let shards = engine.store.shards(&record.id)?;
+                let mut recovered = BTreeMap::new();
+                for shard in shards.iter().filter(|s| s.state == ShardState::Running) {
+                    recovered.insert(shard.no, recover(&spool, shard, &engine.book, &models)?);
+                }
+                Ok::<_, EngineError>((shards, recovered))
+            })
+            .await?
+        };
+        let progress = recovered
+            .iter()
+            .map(|(no, r)| (*no, r.progress.clone()))
+            .collect();
+        let facts = Facts {
+            id: job.record.id.clone(),
+            created_at: job.record.created_at,
+            deadline: job.settings.deadline_at(job.record.created_at),
+            budget: job.settings.budget,
+            scout: job.scout,
+            past_guard: job.settings.past_guard,
+            expired_to_sync: job.settings.expired_to_sync,
+        };
+        let actor = Actor::new(job, &shards, recovered);
+        let machine = Machine::new(facts, shards, progress, now);
+        let dice = job.engine.dice();
+        let acts = JoinSet::new();
+        let actor = Arc::new(actor);
+        Ok(Self {
+            job,
+            machine,
+            actor,
+            acts,
+            dice,
+            report,
+            rows_done: 0,
+        })
+    }
+
+    /// One turn: step, commit, act.
+    async fn step(&mut self, event: Event) -> Result<Timestamp, EngineError> {
+        let now = Timestamp::from_micros(self.job.engine.clock.now());
+        let mut step = Step::default();
+        self.machine.step(now, event, &mut self.dice, &mut step);
+        let Step { writes, acts } = step;
+        if !writes.is_empty() {
+            let (engine, id) = (self.job.engine.clone(), self.job.record.id.clone());
+            let writes = blocking(move || {
+                engine.store.commit(&id, now, &writes)?;
+                Ok::<_, EngineError>(writes)
+            })
+            .await?;
+            self.tell(&writes);
+        }
+        for act in acts {
+            let shard = act_shard(&self.machine, &act);
+            self.acts.spawn(Arc::clone(&self.actor).perform(act, shard));
+        }
+        self.tell_rows();
+        Ok(now)
+    }
+
+    fn tell(&self, writes: &[Write]) {
+        for write in writes {
+            if let Write::Shard { shard, .. } = write {
+                (self.report)(Progress::Shard {
+                    no: shard.no,
+                    lane: shard.lane,
+                    role: shard.role,
+                    rows: shard.rows.len(),
+                    state: shard.state.tag(),
+                    batch: shard.state.upstream().map(|up| up.batch.to_string()),
+                });
+            }
+        }
+    }
+
+    fn tell_rows(&mut self) {
+        let tally = self.machine.tally();
+        let done =
+            tally.outcomes.total() + self.machine.answered_in_flight() + self.job.facts.invalid;
+        if done != self.rows_done {
+            self.rows_done = done;
+            let (of, tally) = (self.job.facts.rows, Box::new(tally));
+            (self.report)(Progress::Rows { done, of, tally });
+        }
+    }
+}
+
+/// The shard that an act is about, as it is after the step.
+fn act_shard(machine: &Machine, act: &offpeak_core::job::Act) -> Option<Shard> {
+    use offpeak_core::job::Act;
+    let no = match act {
+        Act::Scout => return None,
+        Act::Prepare(no)
+        | Act::Submit(no)
+        | Act::List(no, _)
+        | Act::Poll(no, _)
+        | Act::Cancel(no, _)
+        | Act::Collect(no, _)
+        | Act::Settle(no)
+        | Act::Measure(no, _)
+        | Act::Fetch(no, _)
+        | Act::Send { shard: no, .. } => *no,
+    };
+    machine.shards().find(|shard| shard.no == no).cloned()
+}

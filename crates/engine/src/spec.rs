@@ -1,0 +1,103 @@
+//! A job as it is run: every setting resolved, every file that shapes it read.
+//!
+//! Leaves out where the settings come from (the job file and the arguments are the command line's
+//! business) and everything that follows from the rows.
+
+use std::path::PathBuf;
+
+use offpeak_core::units::{Span, Usd};
+
+/// A job, resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSpec {
+    /// Its name; part of its identity.
+    pub name: String,
+    /// Where the rows come from.
+    pub source: Source,
+    /// When the answers are needed.
+    pub need: Need,
+    /// The most it may cost; `None` without a limit.
+    pub budget: Option<Usd>,
+    /// `anthropic-beta` names sent with every request.
+    pub betas: Vec<String>,
+    /// Where the output goes.
+    pub output: PathBuf,
+    /// Whether an existing output may be replaced.
+    pub overwrite: bool,
+    /// What becomes of rows that cannot be sent.
+    pub on_invalid: OnInvalid,
+}
+
+/// When the answers are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Somebody waits for each answer: nothing may travel in a batch.
+    Seconds,
+    /// So long after the job's creation.
+    Within(Span),
+    /// There is no deadline.
+    Whenever,
+}
+
+/// What becomes of rows that cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// They are reported and nothing is sent.
+    Stop,
+    /// They appear in the output as `invalid` and the others are sent.
+    Skip,
+}
+
+/// Where the rows come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The input file.
+    pub input: PathBuf,
+    /// What its rows look like.
+    pub shape: InputShape,
+    /// Further files that belong to the job's identity (the job file, a system prompt), with their
+    /// bytes.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+/// What the rows of the input look like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputShape {
+    /// JSONL of `{"custom_id": …, "params": {…}}`, the API's own batch shape, sent as it is.
+    Batch,
+    /// Rows of columns that a template turns into requests.
+    Table {
+        /// How the columns are written.
+        format: TableFormat,
+        /// How a row becomes a request.
+        template: Template,
+    },
+}
+
+/// How the columns of a table are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// How a row of a table becomes a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// The column whose value names the row in the output.
+    pub key: String,
+    /// Model id or alias.
+    pub model: String,
+    /// Most tokens that an answer may have.
+    pub max_tokens: u32,
+    /// The system prompt, the same for all rows.
+    pub system: Option<String>,
+    /// The user message, as a minijinja template.
+    pub user: String,
+    /// File and line (counted from 1) where the template begins, for messages.
+    pub user_origin: (PathBuf, usize),
+    /// Further top-level members of the request, e.g. `temperature`, in their order.
+    pub params: Vec<(String, serde_json::Value)>,
+}

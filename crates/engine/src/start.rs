@@ -1,0 +1,565 @@
+//! Opening a job: is it new, unfinished or finished? A new one is read into the spool, planned and
+//! cut into shards; nothing is sent before it is in the store.
+//!
+//! The same job is the same name and the same rendered requests. Limits, deadline and output may
+//! change between runs of it. Leaves out the running (`run`) and the end (`finish`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use offpeak_client::Client;
+use offpeak_client::clock::Clock;
+use offpeak_core::job::shard::{JobId, ShardState};
+use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
+use offpeak_core::price::{Book, Lane};
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_store::{JobRecord, JobState, Store};
+use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
+use serde::{Deserialize, Serialize};
+
+use crate::blocking::blocking;
+use crate::cut::{CutPlan, GroupCut, cut};
+use crate::error::EngineError;
+use crate::finish::Manifest;
+use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
+use crate::lock::JobLock;
+use crate::progress::{Progress, Report};
+use crate::spec::{JobSpec, Need};
+use crate::spool::SpoolDir;
+
+/// What a run needs from outside.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// The store of the data directory.
+    pub store: Arc<Store>,
+    /// The upstream.
+    pub client: Client,
+    /// The clock.
+    pub clock: Clock,
+    /// The prices.
+    pub book: Arc<Book>,
+    /// Where store, spools and locks are.
+    pub data_dir: PathBuf,
+    /// Seed of the dice.
+    pub seed: u64,
+}
+
+impl Engine {
+    /// Uniform numbers in [0, 1), from the seed: SplitMix64 (Steele, Lea, Flood 2014).
+    pub(crate) fn dice(&self) -> Box<dyn FnMut() -> f64 + Send> {
+        let mut state = self.seed;
+        Box::new(move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+            let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
+            uniform
+        })
+    }
+
+    /// The directory of a job.
+    #[must_use]
+    pub fn spool(&self, id: &JobId) -> SpoolDir {
+        SpoolDir::new(self.jobs_dir().join(id.as_str()))
+    }
+
+    fn jobs_dir(&self) -> PathBuf {
+        self.data_dir.join("jobs")
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.now())
+    }
+}
+
+/// What the user said about an earlier run of the same name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice {
+    /// Start a new run, whatever there was.
+    pub fresh: bool,
+    /// Go on with the unfinished run although the input changed.
+    pub resume_old: bool,
+    /// Go on although the first answers alarmed the guard.
+    pub past_guard: bool,
+    /// Rows that expired twice go to the sync lane.
+    pub expired_to_sync: bool,
+}
+
+/// What may differ between two runs of the same job.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// When the answers are needed.
+    pub need: Need,
+    /// Most that may be spent.
+    pub budget: Option<Usd>,
+    /// Beta names.
+    pub betas: Vec<String>,
+    /// Where the output goes.
+    pub output: PathBuf,
+    /// Whether an existing output may be replaced.
+    pub overwrite: bool,
+    /// See [`Choice::past_guard`].
+    pub past_guard: bool,
+    /// See [`Choice::expired_to_sync`].
+    pub expired_to_sync: bool,
+}
+
+impl Settings {
+    fn new(spec: &JobSpec, choice: Choice) -> Self {
+        Self {
+            need: spec.need,
+            budget: spec.budget,
+            betas: spec.betas.clone(),
+            output: spec.output.clone(),
+            overwrite: spec.overwrite,
+            past_guard: choice.past_guard,
+            expired_to_sync: choice.expired_to_sync,
+        }
+    }
+
+    pub(crate) fn deadline_at(&self, created_at: Timestamp) -> Option<Timestamp> {
+        match self.need {
+            Need::Within(span) => Some(created_at + span),
+            Need::Seconds | Need::Whenever => None,
+        }
+    }
+}
+
+/// What the store keeps of a job beside its shards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobFacts {
+    /// The models that rows name by number.
+    pub models: Vec<String>,
+    /// Rows of the input.
+    pub rows: u64,
+    /// Rows that can never be sent.
+    pub invalid: u64,
+    /// The route that the plan took.
+    pub route: String,
+    /// The expected cost, in dollars: an estimate.
+    pub planned_usd_estimate: f64,
+    /// The date of the price book.
+    pub prices_as_of: String,
+    /// The input.
+    pub input: PathBuf,
+    /// BLAKE3 of its bytes, hex.
+    pub input_digest: String,
+    /// The output.
+    pub output: PathBuf,
+    /// The data directory was new: batches of an earlier life of this job may be upstream.
+    pub scout: bool,
+}
+
+/// A job that can be run. It holds the job's lock.
+#[derive(Debug)]
+pub struct Job {
+    pub(crate) engine: Engine,
+    /// What the store says of it.
+    pub record: JobRecord,
+    /// More of that.
+    pub facts: JobFacts,
+    /// The settings of this run.
+    pub settings: Settings,
+    pub(crate) spool: SpoolDir,
+    pub(crate) scout: bool,
+    _lock: JobLock,
+}
+
+/// A job that was read and planned, and is not in the store yet.
+#[derive(Debug)]
+pub struct FreshJob {
+    engine: Engine,
+    spec: JobSpec,
+    settings: Settings,
+    /// What was read.
+    pub ingested: Ingested,
+    /// What was decided.
+    pub plan: Plan,
+    source_digest: String,
+    run: u32,
+    replaces: Option<JobId>,
+    spool: SpoolDir,
+    lock: JobLock,
+}
+
+/// What a name turned out to be.
+#[derive(Debug)]
+pub enum Opened {
+    /// The same job has finished: nothing to send.
+    Finished(Box<Manifest>),
+    /// An unfinished run.
+    Unfinished(Box<Job>),
+    /// A new run.
+    Fresh(Box<FreshJob>),
+}
+
+/// Opens a job by its spec.
+///
+/// # Errors
+/// If the input is bad, another run holds the lock, or an unfinished run has other requests.
+pub async fn open(
+    engine: &Engine,
+    spec: &JobSpec,
+    choice: Choice,
+    report: Report,
+) -> Result<Opened, EngineError> {
+    let (engine, spec) = (engine.clone(), spec.clone());
+    blocking(move || open_blocking(engine, spec, choice, &report)).await
+}
+
+/// Reads and plans a job without writing anything.
+///
+/// # Errors
+/// If the input is bad or a price is missing.
+pub fn plan_only(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    report: &Report,
+) -> Result<(Ingested, Plan), EngineError> {
+    let ingested = read(spec, book, now, None, report)?;
+    let plan = plan::decide(&workload(spec, &ingested), book, now)?;
+    Ok((ingested, plan))
+}
+
+fn open_blocking(
+    engine: Engine,
+    spec: JobSpec,
+    choice: Choice,
+    report: &Report,
+) -> Result<Opened, EngineError> {
+    let lock = JobLock::take(&engine.data_dir.join("locks"), &spec.name)?;
+    let settings = Settings::new(&spec, choice);
+    let latest = engine.store.latest_run(&spec.name)?;
+    let source_digest = source_digest(&spec)?;
+    if let Some(record) = &latest
+        && !choice.fresh
+        && (record.source_digest == source_digest
+            || (choice.resume_old && record.state == JobState::Open))
+    {
+        return reopen(engine, record.clone(), settings, lock);
+    }
+    refuse_existing_output(&settings)?;
+    let spool = SpoolDir::new(
+        engine
+            .jobs_dir()
+            .join(format!(".new-{}", short(&spec.name))),
+    );
+    remove(spool.root())?;
+    spool
+        .create()
+        .map_err(EngineError::io("create", spool.root()))?;
+    let now = engine.now();
+    let ingested = read(&spec, &engine.book, now, Some(&spool), report)?;
+    let params_digest = hex(&ingested.params_digest);
+    if let Some(record) = &latest
+        && !choice.fresh
+        && record.params_digest == params_digest
+    {
+        remove(spool.root())?;
+        return reopen(engine, record.clone(), settings, lock);
+    }
+    let mut replaces = None;
+    if let Some(record) = &latest
+        && record.state == JobState::Open
+    {
+        if !choice.fresh {
+            let facts = read_facts(record)?;
+            let settled = settled_rows(&engine, record)? + facts.invalid;
+            remove(spool.root())?;
+            let (name, id, rows) = (spec.name, record.id.to_string(), facts.rows);
+            return Err(EngineError::InputChanged {
+                name,
+                id,
+                settled,
+                rows,
+            });
+        }
+        replaces = Some(record.id.clone());
+    }
+    if spec.budget.is_some()
+        && let Some((line, why)) = ingested.first_unbounded
+    {
+        let path = spec.source.input;
+        return Err(EngineError::Unbounded { path, line, why });
+    }
+    let plan = plan::decide(&workload(&spec, &ingested), &engine.book, now)?;
+    let run = latest.map_or(1, |record| record.run + 1);
+    Ok(Opened::Fresh(Box::new(FreshJob {
+        engine,
+        spec,
+        settings,
+        ingested,
+        plan,
+        source_digest,
+        run,
+        replaces,
+        spool,
+        lock,
+    })))
+}
+
+fn reopen(
+    engine: Engine,
+    record: JobRecord,
+    settings: Settings,
+    lock: JobLock,
+) -> Result<Opened, EngineError> {
+    let facts = read_facts(&record)?;
+    let spool = engine.spool(&record.id);
+    if record.state == JobState::Finished {
+        return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
+    }
+    refuse_existing_output(&settings)?;
+    let scout = facts.scout;
+    let job = Job {
+        engine,
+        record,
+        facts,
+        settings,
+        spool,
+        scout,
+        _lock: lock,
+    };
+    Ok(Opened::Unfinished(Box::new(job)))
+}
+
+impl FreshJob {
+    /// Makes the job: cuts it into shards, puts its files in their place and commits it to the
+    /// store. From here on it can be resumed.
+    ///
+    /// # Errors
+    /// If the disk or the store fails.
+    pub async fn commit(self) -> Result<Job, EngineError> {
+        blocking(move || self.commit_blocking()).await
+    }
+
+    /// Throws the spool of a job away that the user did not want.
+    ///
+    /// # Errors
+    /// If the files cannot be removed.
+    pub fn discard(self) -> Result<(), EngineError> {
+        remove(self.spool.root())
+    }
+
+    fn commit_blocking(self) -> Result<Job, EngineError> {
+        let Self {
+            engine,
+            spec,
+            settings,
+            ingested,
+            plan,
+            source_digest,
+            ..
+        } = self;
+        let params_digest = hex(&ingested.params_digest);
+        let id = job_id(&spec.name, &params_digest, self.run);
+        let shards = cut(&self.spool, &id, &cut_plan(&plan))
+            .map_err(EngineError::io("write", self.spool.root()))?;
+        let spool = engine.spool(&id);
+        // A directory of this id without a job in the store is what a crash left.
+        remove(spool.root())?;
+        std::fs::rename(self.spool.root(), spool.root())
+            .map_err(EngineError::io("move", self.spool.root()))?;
+        crate::spool::sync_dir(&engine.jobs_dir())
+            .map_err(EngineError::io("write", &engine.jobs_dir()))?;
+        let scout = engine.store.is_empty()?;
+        let facts = JobFacts {
+            models: ingested.models,
+            rows: ingested.rows,
+            invalid: ingested.invalid,
+            route: plan.route.as_str().to_owned(),
+            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            prices_as_of: engine.book.as_of().to_string(),
+            input: spec.source.input,
+            input_digest: hex(&ingested.input_digest),
+            output: settings.output.clone(),
+            scout,
+        };
+        let record = JobRecord {
+            id,
+            name: spec.name,
+            run: self.run,
+            state: JobState::Open,
+            created_at: engine.now(),
+            finished_at: None,
+            source_digest,
+            params_digest,
+            facts: serde_json::to_string(&facts).expect("facts have only string keys"),
+        };
+        if let Some(old) = &self.replaces {
+            engine
+                .store
+                .close_job(old, JobState::Abandoned, engine.now())?;
+        }
+        engine.store.create_job(&record, &shards)?;
+        Ok(Job {
+            engine,
+            record,
+            facts,
+            settings,
+            spool,
+            scout,
+            _lock: self.lock,
+        })
+    }
+}
+
+fn read(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    spool: Option<&SpoolDir>,
+    report: &Report,
+) -> Result<Ingested, EngineError> {
+    let of = std::fs::metadata(&spec.source.input)
+        .ok()
+        .map(|meta| meta.len());
+    let tell = |bytes| report(Progress::Reading { bytes, of });
+    Ok(ingest(spec, book, now, spool, &tell)?)
+}
+
+/// The sums that the planner decides on.
+fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
+    let model = |number: u16| {
+        ingested
+            .models
+            .get(usize::from(number))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let group = |group: &Group| GroupProfile {
+        id: group.id,
+        model: model(group.model),
+        prefix_bytes: group.prefix_bytes,
+        caller_marked: group.caller_marked,
+        has_tools: group.has_tools,
+        sums: sums(&group.sums),
+    };
+    Workload {
+        rows: ingested.rows - ingested.invalid,
+        ungrouped: sums(&ingested.ungrouped),
+        groups: ingested.groups.iter().map(group).collect(),
+        need: match spec.need {
+            Need::Seconds => plan::Need::Seconds,
+            Need::Within(slack) => plan::Need::By { slack },
+            Need::Whenever => plan::Need::Whenever,
+        },
+        models: ingested.models.clone(),
+    }
+}
+
+fn sums(sums: &RowSums) -> Sums {
+    let RowSums {
+        rows,
+        request_bytes,
+        max_tokens,
+        worst,
+    } = *sums;
+    Sums {
+        rows,
+        request_bytes,
+        max_tokens,
+        worst,
+    }
+}
+
+fn cut_plan(plan: &Plan) -> CutPlan {
+    let lane = match plan.route {
+        Route::Sync | Route::SyncCache => Lane::Sync,
+        Route::Batch | Route::BatchCache => Lane::Batch,
+    };
+    let groups: BTreeMap<u32, GroupCut> = plan
+        .groups
+        .iter()
+        .map(|group| {
+            (
+                group.id,
+                GroupCut {
+                    mark: group.mark,
+                    canary: group.canary,
+                },
+            )
+        })
+        .collect();
+    let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
+    CutPlan {
+        lane,
+        groups,
+        rows_max,
+        bytes_max: MAX_BATCH_BYTES,
+        worst_max: None,
+    }
+}
+
+fn settled_rows(engine: &Engine, record: &JobRecord) -> Result<u64, EngineError> {
+    let shards = engine.store.shards(&record.id)?;
+    let settled = shards.iter().map(|shard| match &shard.state {
+        ShardState::Settled(tally) => tally.outcomes.total(),
+        _ => 0,
+    });
+    Ok(settled.sum())
+}
+
+/// The facts of a stored job.
+pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
+    serde_json::from_str(&record.facts).map_err(|error| {
+        let (what, detail) = ("job", error.to_string());
+        offpeak_store::StoreError::Damaged { what, detail }.into()
+    })
+}
+
+fn refuse_existing_output(settings: &Settings) -> Result<(), EngineError> {
+    if !settings.overwrite && settings.output.symlink_metadata().is_ok() {
+        let path = settings.output.clone();
+        return Err(crate::output::OutputError::Exists { path }.into());
+    }
+    Ok(())
+}
+
+/// Digest of everything that the requests are made from; the quick way to see that nothing changed.
+fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
+    let path = &spec.source.input;
+    let unreadable = |source| IngestError::Read {
+        path: path.clone(),
+        source,
+    };
+    let mut hasher = blake3::Hasher::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    hasher.update_reader(file).map_err(unreadable)?;
+    // The debug form of a shape names every setting in it; it only has to change when one does.
+    hasher.update(format!("{:?}", spec.source.shape).as_bytes());
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The id of a run: the same job started on an empty disk gets the same id, and so finds the
+/// batches that it made before.
+fn job_id(name: &str, params_digest: &str, run: u32) -> JobId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(name.len() as u64).to_le_bytes());
+    hasher.update(name.as_bytes());
+    hasher.update(params_digest.as_bytes());
+    hasher.update(&run.to_le_bytes());
+    JobId::of_digest(hasher.finalize().as_bytes())
+}
+
+fn short(name: &str) -> String {
+    blake3::hash(name.as_bytes()).to_hex().as_str()[..16].to_owned()
+}
+
+pub(crate) fn hex(digest: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*digest).to_hex().to_string()
+}
+
+fn remove(path: &Path) -> Result<(), EngineError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

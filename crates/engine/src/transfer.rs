@@ -1,0 +1,252 @@
+//! The bulk on its way: the body of a shard streamed from the spool, its results streamed into it.
+//!
+//! Both directions hold one chunk at a time in memory. The body of a shard is a function of the
+//! spool and the shard alone, so it can be measured first and sent later. Leaves out when to do
+//! either (the machine) and what results mean (`settle`).
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use offpeak_client::{Body, Bytes};
+use offpeak_core::job::mark::Mark;
+use offpeak_core::job::shard::{JobId, Shard, ShardNo};
+use offpeak_core::units::Usd;
+use offpeak_wire::batch::{ENVELOPE_HEAD, ENVELOPE_TAIL, ROW_SEPARATOR, ROW_TAIL, row_head};
+use tokio::sync::mpsc;
+
+use crate::blocking::blocking;
+use crate::spool::{RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
+use crate::upstream::{Failure, Upstream};
+
+/// Bytes handed to the connection at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Chunks that may wait for the connection.
+const CHUNKS_WAITING: usize = 4;
+
+/// What a body came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// Its bytes.
+    pub(crate) bytes: u64,
+    /// Its BLAKE3, in hex.
+    pub(crate) digest: String,
+}
+
+/// The body of a shard, piece by piece: the envelope, our `custom_id`s, the exact requests.
+#[derive(Debug)]
+pub(crate) struct BodyPieces {
+    job: JobId,
+    shard: Shard,
+    rows: SpoolReader,
+    references: RefsReader,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Head,
+    Rows,
+    End,
+}
+
+impl BodyPieces {
+    pub(crate) fn open(spool: &SpoolDir, job: JobId, shard: Shard) -> Result<Self, SpoolError> {
+        let rows = SpoolReader::open(spool)?;
+        let references = RefsReader::open(spool, shard.rows)?;
+        Ok(Self {
+            job,
+            shard,
+            rows,
+            references,
+            place: Place::Head,
+        })
+    }
+
+    /// The next piece; `None` after the last one.
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Vec<u8>>, SpoolError> {
+        if self.place == Place::End {
+            return Ok(None);
+        }
+        let mut piece = Vec::with_capacity(CHUNK + CHUNK / 4);
+        let mut first = self.place == Place::Head;
+        if first {
+            piece.extend_from_slice(ENVELOPE_HEAD);
+            self.place = Place::Rows;
+        }
+        while piece.len() < CHUNK {
+            let Some(reference) = self.references.next() else {
+                piece.extend_from_slice(ENVELOPE_TAIL);
+                self.place = Place::End;
+                break;
+            };
+            let RowRef { row, at, .. } = reference?;
+            if !std::mem::take(&mut first) {
+                piece.extend_from_slice(ROW_SEPARATOR);
+            }
+            let mark = Mark {
+                job: self.job.clone(),
+                shard: self.shard.no,
+                row,
+            };
+            row_head(&mark.custom_id(), &mut piece);
+            self.rows
+                .read(at)?
+                .write_request(self.shard.mark, &mut piece);
+            piece.extend_from_slice(ROW_TAIL);
+        }
+        Ok(Some(piece))
+    }
+}
+
+/// Measures the body of a shard.
+pub(crate) fn measure_body(
+    spool: &SpoolDir,
+    job: JobId,
+    shard: Shard,
+) -> Result<Measure, SpoolError> {
+    let mut pieces = BodyPieces::open(spool, job, shard)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = 0;
+    while let Some(piece) = pieces.next_piece()? {
+        hasher.update(&piece);
+        bytes += piece.len() as u64;
+    }
+    Ok(Measure {
+        bytes,
+        digest: hasher.finalize().to_hex().to_string(),
+    })
+}
+
+/// The body of a shard as a stream of `len` bytes. A spool that fails midway fails the request,
+/// which then was not sent whole.
+pub(crate) fn stream_body(spool: SpoolDir, job: JobId, shard: Shard, len: u64) -> Body {
+    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+    tokio::spawn(async move {
+        let mut opened = blocking(move || BodyPieces::open(&spool, job, shard)).await;
+        loop {
+            let read = blocking(move || match opened {
+                Ok(mut pieces) => pieces.next_piece().map(|piece| (pieces, piece)),
+                Err(error) => Err(error),
+            });
+            let (pieces, piece) = match read.await {
+                Ok((pieces, Some(piece))) => (pieces, Ok(Bytes::from(piece))),
+                Ok((_, None)) => return,
+                Err(error) => {
+                    let _unwanted = sender.send(Err(io::Error::other(error))).await;
+                    return;
+                }
+            };
+            // The receiver is gone when the connection is: nobody wants the rest.
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+            opened = Ok(pieces);
+        }
+    });
+    Body::Stream { len, chunks }
+}
+
+/// The first rows of a shard that fit: into `worst` of money, or into half of its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Fit {
+    pub(crate) rows: u32,
+    pub(crate) worst: Usd,
+    pub(crate) bytes: u64,
+}
+
+/// Finds out how many first rows of a shard fit. With none, `worst` is what the first one needs.
+pub(crate) fn fit(spool: &SpoolDir, shard: &Shard, worst: Option<Usd>) -> Result<Fit, SpoolError> {
+    let mut sums = Fit::default();
+    for reference in RefsReader::open(spool, shard.rows)? {
+        let reference = reference?;
+        let row = worst_on(shard, &reference);
+        let bytes = u64::from(reference.request_len);
+        let over = match worst {
+            Some(most) => sums.worst + row > most,
+            None => sums.rows > 0 && sums.bytes + bytes > shard.bytes / 2,
+        };
+        if over {
+            if sums.rows == 0 {
+                sums.worst = row;
+            }
+            return Ok(sums);
+        }
+        sums.rows += 1;
+        sums.worst += row;
+        sums.bytes += bytes;
+    }
+    Ok(sums)
+}
+
+/// Most that a row can cost on the lane of its shard.
+pub(crate) fn worst_on(shard: &Shard, reference: &RowRef) -> Usd {
+    let sync = i128::from(reference.worst);
+    match shard.lane {
+        offpeak_core::price::Lane::Sync => Usd::from_pico(sync),
+        offpeak_core::price::Lane::Batch => Usd::from_pico((sync + 1) / 2),
+    }
+}
+
+/// A download that did not end well.
+#[derive(Debug)]
+pub(crate) enum DownloadError {
+    /// The upstream or the way to it.
+    Upstream(Failure),
+    /// Our disk.
+    Io(io::Error),
+}
+
+/// Streams the results of a batch into the spool: under a name of its own until they are complete
+/// and on the disk.
+pub(crate) async fn download(
+    upstream: &Upstream,
+    spool: &SpoolDir,
+    shard: ShardNo,
+    batch: &offpeak_wire::batch::BatchId,
+) -> Result<u64, DownloadError> {
+    let mut answer = upstream
+        .results(batch)
+        .await
+        .map_err(DownloadError::Upstream)?;
+    let (part, whole) = (spool.results_part(shard), spool.results(shard));
+    let mut file = crate::spool::create_file(&part).map_err(DownloadError::Io)?;
+    let mut bytes = 0;
+    let mut pending: Vec<Bytes> = Vec::new();
+    let mut pending_bytes = 0;
+    while let Some(chunk) = answer.body.next().await {
+        let chunk = chunk.map_err(|error| {
+            let message = format!("the results of {batch} broke off: {error}");
+            DownloadError::Upstream(Failure {
+                kind: None,
+                message,
+                retry_after: None,
+            })
+        })?;
+        bytes += chunk.len() as u64;
+        pending_bytes += chunk.len();
+        pending.push(chunk);
+        if pending_bytes >= 1 << 20 {
+            file = append(file, std::mem::take(&mut pending)).await?;
+            pending_bytes = 0;
+        }
+    }
+    let file = append(file, pending).await?;
+    let placed = blocking(move || {
+        file.sync_all()?;
+        std::fs::rename(&part, &whole)?;
+        crate::spool::sync_dir(whole.parent().expect("results are in a directory"))
+    });
+    placed.await.map_err(DownloadError::Io)?;
+    Ok(bytes)
+}
+
+async fn append(mut file: File, chunks: Vec<Bytes>) -> Result<File, DownloadError> {
+    let written = blocking(move || {
+        for chunk in chunks {
+            file.write_all(&chunk)?;
+        }
+        Ok(file)
+    });
+    written.await.map_err(DownloadError::Io)
+}

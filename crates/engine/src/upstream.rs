@@ -1,0 +1,363 @@
+//! The upstream as the engine sees it: each call made once, its answer put into the words of the
+//! machine. Keeps the server's clock, which every answer tells.
+//!
+//! Leaves out retries and decisions (the machine) and files (`transfer`).
+
+use std::sync::Mutex;
+
+use offpeak_client::clock::Clock;
+use offpeak_client::{Answer, Body, Bytes, Call, Client, SendError};
+use offpeak_core::job::event::{PollAnswer, Sent, SubmitAnswer};
+use offpeak_core::job::mark::Mark;
+use offpeak_core::units::{Span, Timestamp};
+use offpeak_wire::batch::{BatchId, BatchObject, BatchPage};
+use offpeak_wire::error::{ErrorBody, ErrorKind};
+use offpeak_wire::result::ResultLine;
+
+const BATCHES: &str = "/v1/messages/batches";
+
+/// Most bytes of an answer that is not a results file or a message.
+const SMALL: usize = 4 << 20;
+
+/// Most bytes of a message: the documented limit of a request, and then some.
+const MESSAGE_MAX: usize = 64 << 20;
+
+/// Most bytes of the first result line that are read to find out whose batch it is.
+const FIRST_LINE_MAX: usize = 64 << 10;
+
+/// Batches in one page of a listing.
+const PAGE: usize = 100;
+
+/// How far back `date` may lie behind the moment that it was written at: whole seconds, and the
+/// time that the answer took.
+const DATE_SLACK: Span = Span::from_secs(60);
+
+/// A failed call.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The error, if it was one of the API's.
+    pub(crate) kind: Option<ErrorKind>,
+    /// In words.
+    pub(crate) message: String,
+    /// When to try again, if the server said so.
+    pub(crate) retry_after: Option<Span>,
+}
+
+/// A complete answer to a synchronous call.
+#[derive(Debug)]
+pub(crate) struct SyncAnswer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    pub(crate) retry_after: Option<Span>,
+}
+
+/// The upstream.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    client: Client,
+    betas: Vec<String>,
+    clock: Clock,
+    /// Server time minus our time, from the newest answer.
+    ahead: Mutex<Option<Span>>,
+}
+
+impl Upstream {
+    pub(crate) fn new(client: Client, betas: Vec<String>, clock: Clock) -> Self {
+        Self {
+            client,
+            betas,
+            clock,
+            ahead: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.now())
+    }
+
+    /// A time on the server's clock that is certainly not later than now.
+    pub(crate) fn server_not_before(&self) -> Timestamp {
+        // A server that never told its time may be behind ours by more than any clock should be.
+        let unknown = Span::from_secs(-600);
+        let ahead = self
+            .ahead
+            .lock()
+            .expect("nothing panics in here")
+            .unwrap_or(unknown);
+        self.now() + ahead - DATE_SLACK
+    }
+
+    /// The server's time, as of its newest answer.
+    pub(crate) fn server_now(&self) -> Option<Timestamp> {
+        let ahead = *self.ahead.lock().expect("nothing panics in here");
+        ahead.map(|ahead| self.now() + ahead)
+    }
+
+    async fn send(&self, call: Call) -> Result<Answer, SendError> {
+        let answer = self.client.send(call).await?;
+        if let Some(date) = answer.server_date_micros() {
+            let ahead = Timestamp::from_micros(date) - self.now();
+            *self.ahead.lock().expect("nothing panics in here") = Some(ahead);
+        }
+        Ok(answer)
+    }
+
+    async fn get(&self, path: String) -> Result<Bytes, Failure> {
+        let answer = self.send(Call::get(path)).await.map_err(transport)?;
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        let body = answer.body.collect(SMALL).await.map_err(transport)?;
+        if status == 200 {
+            Ok(body)
+        } else {
+            Err(api(status, &body, retry_after))
+        }
+    }
+
+    // ---- batches ------------------------------------------------------------------------------
+
+    /// Creates a batch: one attempt, never repeated in here.
+    pub(crate) async fn create(&self, body: Body) -> SubmitAnswer {
+        let mut call = Call::post(BATCHES, body);
+        call.betas.clone_from(&self.betas);
+        let answer = match self.send(call).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return SubmitAnswer::Lost {
+                    sent: sent(error.sent),
+                };
+            }
+        };
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        // An answer may come before the body is through; then it was not acted on.
+        let sent = sent(answer.body.stop_upload());
+        let lost = SubmitAnswer::Lost { sent };
+        let Ok(body) = answer.body.collect(SMALL).await else {
+            // Refusals are told by the status alone.
+            return match status {
+                400..=499 if status != 408 => refused(status, b"", retry_after),
+                _ => lost,
+            };
+        };
+        match status {
+            200 => accepted(&body).unwrap_or(lost),
+            408 | 500.. => lost,
+            _ => refused(status, &body, retry_after),
+        }
+    }
+
+    pub(crate) async fn poll(&self, batch: &BatchId) -> PollAnswer {
+        let answer = match self.send(Call::get(format!("{BATCHES}/{batch}"))).await {
+            Ok(answer) => answer,
+            Err(error) => return poll_failed(transport(error)),
+        };
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        match answer.body.collect(SMALL).await {
+            Ok(body) if status == 200 => match BatchObject::parse(&body) {
+                Ok(object) => PollAnswer::Status {
+                    status: object.status,
+                    retry_after,
+                },
+                Err(error) => {
+                    let message = error.to_string();
+                    PollAnswer::Failed {
+                        kind: None,
+                        message,
+                        retry_after,
+                    }
+                }
+            },
+            Ok(_) if status == 404 => PollAnswer::NotFound,
+            Ok(body) => poll_failed(api(status, &body, retry_after)),
+            Err(error) => poll_failed(transport(error)),
+        }
+    }
+
+    /// Asks for a cancel; whether it was taken.
+    pub(crate) async fn cancel(&self, batch: &BatchId) -> bool {
+        let call = Call::post(format!("{BATCHES}/{batch}/cancel"), Body::Empty);
+        match self.send(call).await {
+            Ok(answer) => {
+                let taken = answer.status == 200;
+                // The body says nothing that the next poll does not; reading it frees the connection.
+                drop(answer.body.collect(SMALL).await);
+                taken
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The batches created at `since` (server time) or later, newest first.
+    pub(crate) async fn list(&self, since: Timestamp) -> Result<Vec<BatchObject>, Failure> {
+        let mut found = Vec::new();
+        let mut after: Option<BatchId> = None;
+        loop {
+            let cursor = after
+                .map(|id| format!("&after_id={id}"))
+                .unwrap_or_default();
+            let body = self.get(format!("{BATCHES}?limit={PAGE}{cursor}")).await?;
+            let page = BatchPage::parse(&body).map_err(|error| unreadable(&error))?;
+            let before = found.len();
+            found.extend(
+                page.data
+                    .into_iter()
+                    .filter(|batch| created_at(batch) >= Some(since)),
+            );
+            let all_recent = found.len() - before == PAGE;
+            match page.last_id {
+                Some(last) if page.has_more && all_recent => after = Some(last),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// One small listing, for the server's clock.
+    pub(crate) async fn knock(&self) -> Result<(), Failure> {
+        self.get(format!("{BATCHES}?limit=1")).await.map(drop)
+    }
+
+    /// The mark that the results of an ended batch carry: `Ok(None)` if they are not ours.
+    pub(crate) async fn whose(&self, batch: &BatchId) -> Result<Option<Mark>, Failure> {
+        let mut answer = self.results(batch).await?;
+        let mut line = Vec::new();
+        while let Some(chunk) = answer.body.next().await {
+            let chunk = chunk.map_err(transport)?;
+            let end = chunk
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(chunk.len());
+            line.extend_from_slice(&chunk[..end]);
+            if end < chunk.len() || line.len() > FIRST_LINE_MAX {
+                break;
+            }
+        }
+        Ok(ResultLine::custom_id_of(&line).and_then(|id| Mark::parse(&id)))
+    }
+
+    /// The results of an ended batch, to be streamed.
+    pub(crate) async fn results(&self, batch: &BatchId) -> Result<Answer, Failure> {
+        // Our own path, not `results_url`: behind a gateway that URL names another host.
+        let answer = self
+            .send(Call::get(format!("{BATCHES}/{batch}/results")))
+            .await;
+        let answer = answer.map_err(transport)?;
+        if answer.status == 200 {
+            return Ok(answer);
+        }
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        let body = answer.body.collect(SMALL).await.map_err(transport)?;
+        Err(api(status, &body, retry_after))
+    }
+
+    // ---- messages -----------------------------------------------------------------------------
+
+    /// One synchronous call: a complete answer, or how much of the request was handed over.
+    pub(crate) async fn message(&self, request: Bytes) -> Result<SyncAnswer, Sent> {
+        let mut call = Call::post("/v1/messages", Body::Json(request));
+        call.betas.clone_from(&self.betas);
+        let answer = self.send(call).await.map_err(|error| sent(error.sent))?;
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        let upload = sent(answer.body.stop_upload());
+        match answer.body.collect(MESSAGE_MAX).await {
+            Ok(body) => Ok(SyncAnswer {
+                status,
+                body,
+                retry_after,
+            }),
+            // An error is told by its status; a message without its end is lost.
+            Err(_) if status >= 400 => Ok(SyncAnswer {
+                status,
+                body: Bytes::new(),
+                retry_after,
+            }),
+            Err(_) => Err(upload),
+        }
+    }
+}
+
+/// Server time of a batch's creation.
+pub(crate) fn created_at(batch: &BatchObject) -> Option<Timestamp> {
+    batch.created_at.parse().ok()
+}
+
+fn accepted(body: &[u8]) -> Option<SubmitAnswer> {
+    let object = BatchObject::parse(body).ok()?;
+    let created_at = created_at(&object)?;
+    Some(SubmitAnswer::Accepted {
+        batch: object.id,
+        created_at,
+    })
+}
+
+fn refused(status: u16, body: &[u8], retry_after: Option<Span>) -> SubmitAnswer {
+    let error = ErrorBody::parse(status, body);
+    SubmitAnswer::Refused {
+        kind: error.kind,
+        message: error.message,
+        retry_after,
+    }
+}
+
+fn poll_failed(failure: Failure) -> PollAnswer {
+    let Failure {
+        kind,
+        message,
+        retry_after,
+    } = failure;
+    PollAnswer::Failed {
+        kind,
+        message,
+        retry_after,
+    }
+}
+
+fn api(status: u16, body: &[u8], retry_after: Option<Span>) -> Failure {
+    let error = ErrorBody::parse(status, body);
+    Failure {
+        kind: Some(error.kind),
+        message: error.message,
+        retry_after,
+    }
+}
+
+fn transport(error: SendError) -> Failure {
+    Failure {
+        kind: None,
+        message: chain(&error),
+        retry_after: None,
+    }
+}
+
+fn unreadable(error: &dyn std::error::Error) -> Failure {
+    Failure {
+        kind: None,
+        message: error.to_string(),
+        retry_after: None,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
+}
+
+fn retry_after(answer: &Answer) -> Option<Span> {
+    let micros = answer.retry_after()?.as_micros();
+    Some(Span::from_micros(
+        i64::try_from(micros).unwrap_or(i64::MAX / 4),
+    ))
+}
+
+fn sent(sent: offpeak_client::Sent) -> Sent {
+    match sent {
+        offpeak_client::Sent::Nothing => Sent::Nothing,
+        offpeak_client::Sent::Part => Sent::Part,
+        offpeak_client::Sent::Whole => Sent::Whole,
+    }
+}

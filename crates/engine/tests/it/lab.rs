@@ -1,0 +1,290 @@
+//! A laboratory: an upstream that outlives the runs against it, a data directory, an input, and an
+//! auditor that compares what the output says with what the upstream billed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offpeak_client::clock::Clock;
+use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::price::Book;
+use offpeak_core::units::Usd;
+use offpeak_engine::finish::{Manifest, finish};
+use offpeak_engine::progress::{Progress, Report};
+use offpeak_engine::run::{RunEnd, run};
+use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
+use offpeak_engine::start::{Choice, Engine, Opened, open};
+use offpeak_sim::server::Upstream;
+use offpeak_sim::{BillLine, Config, Lane, World};
+use offpeak_store::Store;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// 2026-11-22T00:00:00Z.
+const START: i64 = 1_795_305_600_000_000;
+
+/// Repeatable numbers: SplitMix64.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+pub(crate) struct Lab {
+    dir: tempfile::TempDir,
+    world: Arc<Mutex<World>>,
+    /// Virtual time at the end of the last life.
+    now: i64,
+    pub(crate) spec: JobSpec,
+    pub(crate) choice: Choice,
+    seed: u64,
+}
+
+/// How one life of the process ended.
+#[derive(Debug)]
+pub(crate) enum Life {
+    Crashed,
+    Ended(Box<RunEnd>),
+    Finished(Box<Manifest>),
+}
+
+impl Lab {
+    pub(crate) fn new(seed: u64, config: Config, rows: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("rows.jsonl");
+        std::fs::write(&input, rows).unwrap();
+        let spec = JobSpec {
+            name: "lab".to_owned(),
+            source: Source {
+                input,
+                shape: InputShape::Batch,
+                files: Vec::new(),
+            },
+            need: Need::Whenever,
+            budget: None,
+            betas: Vec::new(),
+            output: dir.path().join("out.jsonl"),
+            overwrite: false,
+            on_invalid: OnInvalid::Stop,
+        };
+        let choice = Choice {
+            past_guard: true,
+            expired_to_sync: true,
+            ..Choice::default()
+        };
+        let world = Arc::new(Mutex::new(World::new(config)));
+        Self {
+            dir,
+            world,
+            now: START,
+            spec,
+            choice,
+            seed,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Loses everything that the machine knew.
+    pub(crate) fn lose_the_disk(&self) {
+        std::fs::remove_dir_all(self.data_dir()).unwrap();
+    }
+
+    /// One life of the process, which ends by itself or after so much virtual time. It has a
+    /// runtime of its own: when that is gone, nothing of the life goes on.
+    pub(crate) fn live(&mut self, crash_after: Option<Duration>) -> Life {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (life, now) = runtime.block_on(async {
+            let clock = Clock::starting_at(self.now);
+            let life = match crash_after {
+                Some(after) => tokio::select! {
+                    life = self.life(clock) => life,
+                    () = tokio::time::sleep(after) => Life::Crashed,
+                },
+                None => self.life(clock).await,
+            };
+            (life, clock.now())
+        });
+        drop(runtime);
+        self.now = now;
+        life
+    }
+
+    async fn life(&self, clock: Clock) -> Life {
+        let engine = self.engine(clock);
+        let silent: Report = Arc::new(|_: Progress| {});
+        let job = match open(&engine, &self.spec, self.choice, silent.clone())
+            .await
+            .unwrap()
+        {
+            Opened::Finished(manifest) => return Life::Finished(manifest),
+            Opened::Unfinished(job) => *job,
+            Opened::Fresh(fresh) => fresh.commit().await.unwrap(),
+        };
+        match run(&job, CancellationToken::new(), silent).await.unwrap() {
+            RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
+            end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),
+        }
+    }
+
+    fn engine(&self, clock: Clock) -> Engine {
+        std::fs::create_dir_all(self.data_dir()).unwrap();
+        std::fs::create_dir_all(self.data_dir().join("jobs")).unwrap();
+        let upstream = Upstream::new(Arc::clone(&self.world), Arc::new(move || clock.now()));
+        let connect: Connector = Arc::new(move || {
+            let stream = upstream.connect();
+            Box::pin(async move { Ok(Box::new(stream) as Box<dyn Io>) })
+        });
+        let auth = Auth::ApiKey(SecretString::from("sk-ant-api03-laboratory".to_owned()));
+        let client = Client::over(connect, BaseUrl::anthropic(), auth, Options::default());
+        Engine {
+            store: Arc::new(Store::open(&self.data_dir().join("jobs.db")).unwrap()),
+            client,
+            clock,
+            book: Arc::new(Book::embedded().clone()),
+            data_dir: self.data_dir(),
+            seed: self.seed,
+        }
+    }
+
+    /// Compares the output with the upstream's bill, line by line.
+    pub(crate) fn audit(&self, manifest: &Manifest) -> Audit {
+        let output = std::fs::read_to_string(&self.spec.output).unwrap();
+        let lines: Vec<Value> = output
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let mut audit = Audit {
+            lines,
+            ..Audit::default()
+        };
+        let mut known: BTreeMap<String, u32> = BTreeMap::new();
+        for line in &audit.lines {
+            // Nobody knows what an unreadable row cost.
+            let pico: i128 = line["cost_picousd"]
+                .as_str()
+                .map_or(0, |p| p.parse().unwrap());
+            audit.cost += Usd::from_pico(pico);
+            if let Some(id) = line["message"]["id"].as_str() {
+                *known.entry(id.to_owned()).or_default() += 1;
+            }
+        }
+        assert!(
+            known.values().all(|times| *times == 1),
+            "an answer stands in two lines"
+        );
+        let world = self.world.lock().unwrap();
+        let bill = world.bill();
+        audit.bill = Usd::from_pico(bill.total());
+        audit.duplicates = bill.duplicates();
+        for BillLine { lane, id, pico, .. } in bill.lines() {
+            if known.remove(&id).is_some() {
+                continue;
+            }
+            let pico = Usd::from_pico(pico);
+            match lane {
+                Lane::Batch => audit.batch_not_ours += pico,
+                Lane::Sync => {
+                    audit.sync_lost += pico;
+                    audit.sync_lost_calls += 1;
+                }
+            }
+        }
+        assert!(known.is_empty(), "answers that nobody billed: {known:?}");
+        assert_eq!(
+            audit.cost, manifest.cost_picousd,
+            "the lines add up to the manifest"
+        );
+        audit
+    }
+
+    /// The promises that hold whatever happened.
+    pub(crate) fn check(&self, manifest: &Manifest, rows: u64) -> Audit {
+        let audit = self.audit(manifest);
+        assert_eq!((manifest.rows_in, manifest.rows_out), (rows, rows));
+        assert_eq!(audit.lines.len() as u64, rows);
+        for (row, line) in audit.lines.iter().enumerate() {
+            assert_eq!(line["key"], format!("row {row}"), "input order, each once");
+        }
+        assert_eq!(audit.duplicates, 0, "no batch row is billed twice");
+        assert_eq!(
+            audit.batch_not_ours,
+            Usd::ZERO,
+            "every billed batch row is in the output"
+        );
+        // The ledger and what nobody knows are the upstream's bill, to the picodollar.
+        assert_eq!(audit.bill, audit.cost + audit.sync_lost);
+        assert!(
+            audit.sync_lost <= manifest.unknown_picousd,
+            "the worst case is held"
+        );
+        assert!(audit.sync_lost_calls <= manifest.unknown_calls);
+        let sums = self.engine_ledger(manifest);
+        assert_eq!(sums.settled, manifest.cost_picousd);
+        assert_eq!(sums.unknown, manifest.unknown_picousd);
+        audit
+    }
+
+    fn engine_ledger(&self, manifest: &Manifest) -> offpeak_store::LedgerSums {
+        let store = Store::open(&self.data_dir().join("jobs.db")).unwrap();
+        let id = offpeak_core::job::shard::JobId::parse(&manifest.job).unwrap();
+        store.ledger(&id).unwrap()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    pub(crate) lines: Vec<Value>,
+    pub(crate) cost: Usd,
+    pub(crate) bill: Usd,
+    pub(crate) duplicates: u64,
+    pub(crate) batch_not_ours: Usd,
+    pub(crate) sync_lost: Usd,
+    pub(crate) sync_lost_calls: u64,
+}
+
+/// Rows in the batch shape: a shared system prompt for a part of them, and one of their own for
+/// none.
+pub(crate) fn rows(seed: u64, count: u64) -> String {
+    let mut dice = Dice(seed);
+    let preamble = "You label the topic of a sentence. Answer with one word. ".repeat(60);
+    let mut rows = String::new();
+    for row in 0..count {
+        let shared = dice.below(4) > 0;
+        let words = "peace and commerce with all nations ".repeat(1 + dice.below(20) as usize);
+        let system = if shared {
+            format!("\"system\":\"{preamble}\",")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            rows,
+            "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"claude-haiku-5-5\",\
+             \"max_tokens\":300,{system}\"messages\":[{{\"role\":\"user\",\
+             \"content\":\"{words}{row}\"}}]}}}}"
+        );
+    }
+    rows
+}

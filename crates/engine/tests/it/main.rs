@@ -1,0 +1,14 @@
+//! The engine against the simulated upstream, over in-process connections and virtual time: the real
+//! driver, the real store and spool, faults and crashes from a seed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod lab;
+mod promises;
+mod scenarios;
