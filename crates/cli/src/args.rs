@@ -1,0 +1,281 @@
+//! What was typed: commands and options, each checked by itself.
+//!
+//! Leaves out everything that needs a second look at the world: files, the environment and how
+//! options fit together with a job file (`settings`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use offpeak_core::units::{Span, Timestamp, Usd};
+
+use crate::error::EXIT_CODES;
+
+/// Answers every Claude call at the lowest price its deadline allows
+///
+/// offpeak decides per job between synchronous calls and batches, with or without the prompt cache,
+/// does the work, proves that every row was answered once and paid once, and shows the arithmetic.
+#[derive(Debug, Parser)]
+#[command(name = "offpeak", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Answer as JSON on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Where jobs are kept [env: OFFPEAK_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Prices to lay over the built-in ones [env: OFFPEAK_PRICE_BOOK]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) price_book: Option<PathBuf>,
+    /// Say nothing but answers, questions and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Decide how a job would travel, explain it and estimate its cost; sends nothing
+    Plan(PlanArgs),
+    /// Run a job, or go on with it if it was interrupted
+    #[command(after_long_help = EXIT_CODES)]
+    Run(Box<RunArgs>),
+    /// List the jobs
+    Jobs(JobsArgs),
+    /// Show where a job stands
+    Status(StatusArgs),
+    /// Serve the simulated API over HTTP
+    Sim(SimArgs),
+    /// Show the price book
+    Prices(PricesArgs),
+    /// Check the set-up and say what to fix
+    Doctor(DoctorArgs),
+}
+
+/// What a job is: shared by `plan` and `run`.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// A JSONL file of the API's batch shape, or a job file that ends in .toml
+    #[arg(value_name = "INPUT|JOB.toml")]
+    pub(crate) target: PathBuf,
+    /// Somebody waits for each answer, so nothing may travel in a batch
+    #[arg(long, value_name = "HOW SOON", conflicts_with = "deadline")]
+    pub(crate) needs: Option<Needs>,
+    /// When the answers are needed, counted from the job's start: 8h, 90m, 2d, none
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<Deadline>,
+    /// The most that the job may cost, in US dollars
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    pub(crate) budget: Option<Usd>,
+    /// The job's name [default: as in the job file, or the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What to do with rows that cannot be sent [default: stop]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_invalid: Option<OnInvalid>,
+    /// Use the built-in simulator on virtual time: no key, no network, no waiting, no cost
+    #[arg(long, help_heading = "Simulator")]
+    pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Where the answers go [default: as in the job file, or <INPUT>.out.jsonl beside the input]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Send without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// A beta feature for every request (anthropic-beta); may be repeated
+    #[arg(long = "beta", value_name = "NAME")]
+    pub(crate) betas: Vec<String>,
+    /// Where the API is [env: ANTHROPIC_BASE_URL] [default: https://api.anthropic.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Start anew, whatever earlier runs of this name did
+    #[arg(long, help_heading = "Earlier runs", conflicts_with = "resume_old")]
+    pub(crate) fresh: bool,
+    /// Go on with the unfinished run although the input has changed since
+    #[arg(long, help_heading = "Earlier runs")]
+    pub(crate) resume_old: bool,
+    /// Send the rest although the first answers were of no use
+    #[arg(long, help_heading = "Earlier runs")]
+    pub(crate) past_guard: bool,
+    /// Send rows that expired in batches one by one, at the full price
+    #[arg(long, help_heading = "Earlier runs")]
+    pub(crate) expired_to_sync: bool,
+    /// Seed of the simulated upstream
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "sim",
+        help_heading = "Simulator"
+    )]
+    pub(crate) sim_seed: u64,
+    /// A bad day upstream: lost connections, overload, rows that fail
+    #[arg(long, requires = "sim", help_heading = "Simulator")]
+    pub(crate) sim_faults: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    /// The simulated jobs instead
+    #[arg(long)]
+    pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The job's name or id
+    pub(crate) job: String,
+    /// Look among the simulated jobs
+    #[arg(long)]
+    pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4010")]
+    pub(crate) listen: SocketAddr,
+    /// Seed of answers and schedules
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// A bad day upstream: lost connections, overload, rows that fail
+    #[arg(long)]
+    pub(crate) faults: bool,
+    /// How many simulated seconds pass in a second, 1 to 100000
+    #[arg(long, value_name = "X", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) speed: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PricesArgs {
+    /// A model, one of its aliases, or a family (opus, sonnet, haiku) [default: all]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The prices of that day, or moment (RFC 3339) [default: now]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) at: Option<Moment>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Where the API is [env: ANTHROPIC_BASE_URL] [default: https://api.anthropic.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+}
+
+/// How soon answers are needed, if not by a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Needs {
+    /// Each within seconds
+    Seconds,
+}
+
+/// What becomes of rows that cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnInvalid {
+    /// Report them and send nothing
+    Stop,
+    /// Send the others; these appear in the output as invalid
+    Skip,
+}
+
+/// `8h`, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    None,
+    Within(Span),
+}
+
+impl FromStr for Deadline {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        match text.parse::<Span>() {
+            Ok(span) if span > Span::ZERO => Ok(Self::Within(span)),
+            Ok(_) => Err("it must be longer than nothing; write `none` for no deadline".to_owned()),
+            Err(error) => Err(format!("{error}, or `none`")),
+        }
+    }
+}
+
+fn budget(text: &str) -> Result<Usd, String> {
+    match text.parse::<Usd>() {
+        Ok(amount) if amount > Usd::ZERO => Ok(amount),
+        Ok(_) => Err("it must be more than nothing; leave it out for no limit".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A day or a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) Timestamp);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let moment = Timestamp::of_day(text).or_else(|_| text.parse::<Timestamp>());
+        moment.map(Self).map_err(|_| {
+            format!(
+                "`{text}` is not a day or moment; write it like `2026-10-07` or `2026-10-07T12:00:00Z`"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_deadline_is_a_time_or_none() {
+        assert_eq!("none".parse(), Ok(Deadline::None));
+        assert_eq!("90m".parse(), Ok(Deadline::Within(Span::from_secs(5400))));
+        for wrong in ["", "0s", "8", "soon", "-1h"] {
+            assert!(wrong.parse::<Deadline>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_day_or_a_time() {
+        let midnight = "2026-10-07".parse::<Moment>();
+        assert_eq!(midnight, "2026-10-07T00:00:00Z".parse());
+        assert!("7.10.2026".parse::<Moment>().is_err());
+    }
+}

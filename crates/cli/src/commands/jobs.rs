@@ -1,0 +1,113 @@
+//! `offpeak jobs`: the jobs of the data directory, and what `status` needs to find one of them.
+
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_engine::start::JobFacts;
+use offpeak_report::{JobLine, jobs_text};
+use offpeak_store::{JobRecord, JobState, Store, StoreError};
+use serde_json::json;
+
+use crate::args::JobsArgs;
+use crate::commands::{open_store, store_file};
+use crate::error::{Exit, ExpectedError};
+use crate::settings::Settings;
+
+/// What a job came to so far.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) facts: JobFacts,
+    pub(crate) shards: Vec<Shard>,
+    /// Sums over the settled shards and the invalid rows.
+    pub(crate) tally: Tally,
+}
+
+impl Standing {
+    pub(crate) fn of(store: &Store, record: &JobRecord) -> Result<Self, ExpectedError> {
+        let facts: JobFacts =
+            serde_json::from_str(&record.facts).map_err(|error| StoreError::Damaged {
+                what: "job",
+                detail: error.to_string(),
+            })?;
+        let shards = store.shards(&record.id)?;
+        let mut tally = Tally::default();
+        for shard in &shards {
+            if let ShardState::Settled(part) = &shard.state {
+                tally.add(part);
+            }
+        }
+        Ok(Self {
+            facts,
+            shards,
+            tally,
+        })
+    }
+
+    /// Rows with an outcome.
+    pub(crate) fn done(&self) -> u64 {
+        self.tally.outcomes.total() + self.facts.invalid
+    }
+}
+
+pub(crate) fn jobs(args: &JobsArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
+    let lines = match existing_store(settings, args.sim)? {
+        None => Vec::new(),
+        Some(store) => {
+            let line = |record: &JobRecord| line(&store, record);
+            store.jobs()?.iter().map(line).collect::<Result<_, _>>()?
+        }
+    };
+    let jobs: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            json!({
+                "job": line.id,
+                "name": line.name,
+                "state": line.state,
+                "rows": line.rows,
+                "done": line.done,
+                "cost_picousd": line.cost,
+                "cost_usd": line.cost.to_decimal(),
+                "created_at": line.created.to_string(),
+            })
+        })
+        .collect();
+    settings
+        .printer
+        .answer(|width| jobs_text(&lines, width), &json!({ "jobs": jobs }))?;
+    Ok(Exit::Success)
+}
+
+/// The store, if there is one: looking must not make a data directory.
+pub(crate) fn existing_store(
+    settings: &Settings,
+    sim: bool,
+) -> Result<Option<Store>, ExpectedError> {
+    let data_dir = settings.data_dir(sim)?;
+    if store_file(&data_dir).exists() {
+        open_store(&data_dir).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The state of a job in a word.
+pub(crate) fn state(record: &JobRecord) -> &'static str {
+    match record.state {
+        JobState::Open => "unfinished",
+        JobState::Finished => "finished",
+        JobState::Abandoned => "given up",
+    }
+}
+
+fn line(store: &Store, record: &JobRecord) -> Result<JobLine, ExpectedError> {
+    let standing = Standing::of(store, record)?;
+    Ok(JobLine {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        state: state(record).to_owned(),
+        rows: standing.facts.rows,
+        done: standing.done(),
+        cost: standing.tally.cost,
+        created: record.created_at,
+    })
+}

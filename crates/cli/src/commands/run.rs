@@ -1,0 +1,307 @@
+//! `offpeak run`: opens a job, asks before money is spent, runs it, and says what it came to.
+//!
+//! Leaves out the words of an ending (`verdict`) and everything that decides or sends
+//! (`offpeak-engine`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use offpeak_client::clock::{Clock, entropy};
+use offpeak_client::{Client, Options};
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::JobId;
+use offpeak_core::plan::Plan;
+use offpeak_core::price::Book;
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_engine::finish::{Manifest, finish};
+use offpeak_engine::output::write_output;
+use offpeak_engine::run::{RunEnd, run as run_job};
+use offpeak_engine::spec::{JobSpec, Need};
+use offpeak_engine::start::{Engine, FreshJob, Job, Opened, open};
+use offpeak_report::{PlanContext, plan_text, summary_text};
+use offpeak_store::JobState;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::RunArgs;
+use crate::commands::{open_store, runtime};
+use crate::confirm::confirm;
+use crate::error::{Exit, ExpectedError};
+use crate::limits::Limits;
+use crate::printer::Printer;
+use crate::progress::Display;
+use crate::settings::{RunSettings, Settings, UpstreamSettings};
+use crate::simulated::Simulation;
+use crate::verdict::{self, Stopped};
+
+pub(crate) fn run(args: RunArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
+    let run = RunSettings::resolve(args, &settings.env)?;
+    let sim = run.is_simulated();
+    let book = settings.book_for(sim)?;
+    let data_dir = settings.data_dir(sim)?;
+    let runtime = runtime(sim)?;
+    let result = runtime.block_on(Box::pin(drive(run, data_dir, book, settings.printer)));
+    // Dropping it would wait for file work of a run that was interrupted; what is half done there
+    // is what a crash leaves, and the next run knows how to take it.
+    runtime.shutdown_background();
+    result
+}
+
+async fn drive(
+    run: RunSettings,
+    data_dir: PathBuf,
+    book: Arc<Book>,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
+    let RunSettings {
+        spec,
+        choice,
+        upstream,
+        yes,
+    } = run;
+    let (client, clock, seed, simulation) = match upstream {
+        UpstreamSettings::Api { base_url, auth } => {
+            let client = Client::https(base_url, auth, Options::default())?;
+            (client, Clock::system(), entropy(), None)
+        }
+        UpstreamSettings::Simulated { seed, faults } => {
+            let simulation = Simulation::begin(seed, faults);
+            (
+                simulation.client(),
+                simulation.clock,
+                seed,
+                Some(simulation),
+            )
+        }
+    };
+    let store = Arc::new(open_store(&data_dir)?);
+    let engine = Engine {
+        store,
+        client,
+        clock,
+        book,
+        data_dir,
+        seed,
+    };
+    if simulation.is_some() {
+        note_interrupted_simulation(&engine, &spec, printer)?;
+    }
+    let display = Display::new(printer, 0);
+    let opened = open(&engine, &spec, choice, display.report()).await;
+    display.clear();
+    let job = match opened.map_err(|error| ExpectedError::engine(&error, false))? {
+        Opened::Finished(manifest) => return finished_before(&engine, &spec, &manifest, printer),
+        Opened::Unfinished(job) => {
+            let (name, created) = (&job.record.name, job.record.created_at);
+            printer.note(&format!(
+                "going on with `{name}`, which was started on {created}"
+            ));
+            *job
+        }
+        Opened::Fresh(fresh) => match begin(*fresh, &spec, yes, printer).await? {
+            Some(job) => job,
+            None => return Ok(Exit::Usage),
+        },
+    };
+    if simulation.is_some() {
+        forget_earlier_simulations(&engine, &job)?;
+    }
+    Limits::of(&job).keep(&engine.spool(&job.record.id));
+    let interrupt = CancellationToken::new();
+    tokio::select! {
+        biased;
+        ended = carry_out(&job, engine.clock, simulation.as_ref(), &interrupt, printer) => ended,
+        () = interrupted_twice(&interrupt, printer) => {
+            Err(ExpectedError::new(Exit::Interrupted, "stopped at once, calls were under way")
+                .hint("the same command goes on from here"))
+        }
+    }
+}
+
+/// Shows a new job's plan and makes the job, unless the user does not want it.
+async fn begin(
+    fresh: FreshJob,
+    spec: &JobSpec,
+    yes: bool,
+    printer: Printer,
+) -> Result<Option<Job>, ExpectedError> {
+    let invalid = fresh.ingested.invalid;
+    for problem in &fresh.ingested.invalid_examples {
+        printer.note(&format!("not sent: {problem}"));
+    }
+    if yes {
+        printer.note(&in_a_line(&fresh.plan, spec.budget));
+    } else {
+        let context = PlanContext {
+            name: spec.name.clone(),
+            invalid,
+            budget: spec.budget,
+        };
+        let screen = |width| plan_text(&fresh.plan, &context, width);
+        match confirm(printer, screen) {
+            Ok(true) => {}
+            refused => {
+                fresh
+                    .discard()
+                    .map_err(|error| ExpectedError::engine(&error, false))?;
+                refused?;
+                printer.say("nothing was sent");
+                return Ok(None);
+            }
+        }
+    }
+    let job = fresh.commit().await;
+    job.map(Some)
+        .map_err(|error| ExpectedError::engine(&error, false))
+}
+
+fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
+    /// A ceiling in cents is rounded up: less would not be one.
+    const CENT: i128 = 10_000_000_000;
+    let worst = plan.worst.max(plan.hedge_worst).pico();
+    let worst = Usd::from_pico((worst + CENT - 1).div_euclid(CENT) * CENT);
+    let most = budget.map_or(worst, |budget| budget.min(worst));
+    let about = plan.cost_of(plan.route).cost;
+    let about = about.map_or_else(String::new, |cost| format!(", about {cost}"));
+    format!("plan: {}{about}, at most {most}", plan.route)
+}
+
+/// Runs a job to its end, or to where it has to stop.
+async fn carry_out(
+    job: &Job,
+    clock: Clock,
+    simulation: Option<&Simulation>,
+    interrupt: &CancellationToken,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
+    let display = Display::new(printer, job.facts.rows);
+    let ended = run_job(job, interrupt.clone(), display.report()).await;
+    display.clear();
+    let bill = simulation.map(Simulation::bill);
+    let mistake = |error| ExpectedError::engine(&error, true);
+    match ended.map_err(mistake)? {
+        RunEnd::Done(_) => {
+            let manifest = finish(job, bill).await.map_err(mistake)?;
+            show(&manifest, job.settings.need, printer)
+        }
+        RunEnd::Stopped { stop, tally } => {
+            let stopped = Stopped::new(&stop, simulation.is_some());
+            let now = Timestamp::from_micros(clock.now());
+            let summary = verdict::stopped_summary(&stopped, job, tally.clone(), now);
+            printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
+            if printer.is_json() {
+                printer.json(&stopped_json(&stopped, job, &tally))?;
+            }
+            printer.screen(|_| "\n".to_owned());
+            printer.say(stopped.error().to_string().trim_end());
+            Ok(stopped.exit)
+        }
+    }
+}
+
+/// The manifest: a table for people, JSON for programs, an exit code for scripts.
+fn show(manifest: &Manifest, need: Need, printer: Printer) -> Result<Exit, ExpectedError> {
+    let summary = verdict::summary(manifest, need);
+    printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
+    if printer.is_json() {
+        printer.json(manifest)?;
+    }
+    let exit = verdict::exit(manifest);
+    if exit == Exit::SomeFailed {
+        printer.note(
+            "\nhint: `status` and `error` of each line of the output say what became of its row",
+        );
+    }
+    if verdict::is_explained(manifest) {
+        Ok(exit)
+    } else {
+        Err(
+            ExpectedError::new(Exit::Bug, "the bill differs from the simulator's own")
+                .hint("this is a bug in offpeak: please report it with the input and the options"),
+        )
+    }
+}
+
+fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Value {
+    json!({
+        "job": job.record.id,
+        "name": job.record.name,
+        "stopped": {
+            "exit_code": stopped.exit.code(),
+            "reason": stopped.reason,
+            "message": stopped.why,
+            "hint": stopped.hint,
+            "examples": stopped.examples,
+        },
+        "rows": job.facts.rows,
+        "done": tally.outcomes.total() + job.facts.invalid,
+        "cost_picousd": tally.cost,
+        "cost_usd": tally.cost.to_decimal(),
+        "unknown_picousd": tally.unknown,
+    })
+}
+
+/// A job that has finished is paid for; nothing is sent again. Only its output is put back if it is
+/// not there any more.
+fn finished_before(
+    engine: &Engine,
+    spec: &JobSpec,
+    manifest: &Manifest,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
+    printer.note(&format!(
+        "`{}` finished on {}; nothing was sent (`--fresh` runs it again)",
+        manifest.name, manifest.finished_at
+    ));
+    let id = JobId::parse(&manifest.job);
+    if let Some(id) = id.filter(|_| !spec.output.exists()) {
+        let written = write_output(&engine.spool(&id), manifest.rows_in, &spec.output, false);
+        written.map_err(|error| ExpectedError::engine(&error.into(), true))?;
+        printer.note(&format!(
+            "its output was written again: {}",
+            spec.output.display()
+        ));
+    }
+    show(manifest, spec.need, printer)
+}
+
+/// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.
+async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the system's own ends the process, which is as safe as a crash.
+        return std::future::pending().await;
+    }
+    interrupt.cancel();
+    printer.say(
+        "stopping: calls under way are awaited, batches go on upstream; the same command goes on \
+         from here (ctrl-c again stops at once)",
+    );
+    drop(tokio::signal::ctrl_c().await);
+}
+
+fn note_interrupted_simulation(
+    engine: &Engine,
+    spec: &JobSpec,
+    printer: Printer,
+) -> Result<(), ExpectedError> {
+    let latest = engine.store.latest_run(&spec.name)?;
+    if latest.is_some_and(|record| record.state == JobState::Open) {
+        printer.note(
+            "the last simulated run of this job was interrupted, and its upstream ended with it: \
+             this one starts afresh",
+        );
+    }
+    Ok(())
+}
+
+/// Removes the requests and answers of earlier simulated runs: nothing goes on from them. The job's
+/// lock is held, so none of them is running.
+fn forget_earlier_simulations(engine: &Engine, job: &Job) -> Result<(), ExpectedError> {
+    for record in engine.store.jobs()? {
+        if record.name == job.record.name && record.id != job.record.id {
+            // What cannot be removed costs space, and nothing else.
+            drop(std::fs::remove_dir_all(engine.spool(&record.id).root()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `offpeak status`: where a job's rows are, and its money.
+
+use offpeak_core::job::shard::{JobId, Shard};
+use offpeak_core::units::Timestamp;
+use offpeak_engine::spool::SpoolDir;
+use offpeak_report::{ShardCount, StatusView, status_text};
+use offpeak_store::{JobRecord, Store};
+use serde_json::json;
+
+use crate::args::StatusArgs;
+use crate::commands::jobs::{Standing, existing_store, state};
+use crate::error::{Exit, ExpectedError};
+use crate::jobfile::nearest;
+use crate::limits::Limits;
+use crate::settings::{self, Settings};
+use crate::verdict;
+
+/// The states of a shard, in the order of its life.
+const LIFE: [&str; 9] = [
+    "planned",
+    "submitting",
+    "unknown",
+    "in_progress",
+    "canceling",
+    "ended",
+    "collected",
+    "running",
+    "settled",
+];
+
+pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
+    let nothing = || {
+        ExpectedError::usage(format!("there is no job `{}`", args.job))
+            .hint("`offpeak jobs` lists them; `offpeak jobs --sim` the simulated ones")
+    };
+    let store = existing_store(settings, args.sim)?.ok_or_else(nothing)?;
+    let record = match find(&store, &args.job)? {
+        Some(record) => record,
+        None => {
+            let jobs = store.jobs()?;
+            let names = jobs.iter().map(|job| job.name.as_str());
+            return Err(match nearest(&args.job, names) {
+                Some(name) => nothing().hint(format!("did you mean `{name}`?")),
+                None => nothing(),
+            });
+        }
+    };
+    let standing = Standing::of(&store, &record)?;
+    let spool = SpoolDir::new(
+        settings
+            .data_dir(args.sim)?
+            .join("jobs")
+            .join(record.id.as_str()),
+    );
+    let limits = Limits::read(&spool);
+    let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
+    let view = view(&store, &record, &standing, &limits, now)?;
+    let shards: Vec<_> = view
+        .shards
+        .iter()
+        .map(|count| json!({ "state": count.state, "shards": count.shards, "rows": count.rows }))
+        .collect();
+    let answer = json!({
+        "job": record.id,
+        "name": record.name,
+        "run": record.run,
+        "state": view.state,
+        "route": standing.facts.route,
+        "rows": view.rows,
+        "done": view.tally.outcomes.total(),
+        "shards": shards,
+        "cost_picousd": view.tally.cost,
+        "cost_usd": view.tally.cost.to_decimal(),
+        "held_picousd": view.held,
+        "budget_picousd": limits.budget,
+        "deadline": limits.deadline.map(|at| at.to_string()),
+        "unknown_picousd": view.tally.unknown,
+        "created_at": record.created_at.to_string(),
+        "finished_at": record.finished_at.map(|at| at.to_string()),
+        "input": standing.facts.input,
+        "output": standing.facts.output,
+    });
+    settings
+        .printer
+        .answer(|width| status_text(&view, width), &answer)?;
+    Ok(Exit::Success)
+}
+
+/// The newest run of a name, or the job of an id.
+fn find(store: &Store, job: &str) -> Result<Option<JobRecord>, ExpectedError> {
+    if let Some(record) = store.latest_run(job)? {
+        return Ok(Some(record));
+    }
+    match JobId::parse(job) {
+        Some(id) => Ok(store.job(&id)?),
+        None => Ok(None),
+    }
+}
+
+fn view(
+    store: &Store,
+    record: &JobRecord,
+    standing: &Standing,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<StatusView, ExpectedError> {
+    let ledger = store.ledger(&record.id)?;
+    Ok(StatusView {
+        name: record.name.clone(),
+        job: record.id.clone(),
+        state: state(record).to_owned(),
+        route: verdict::route(&standing.facts.route),
+        rows: standing.facts.rows,
+        shards: counts(&standing.shards),
+        tally: verdict::with_invalid(standing.tally.clone(), standing.facts.invalid),
+        held: ledger.reserved - ledger.settled - ledger.released - ledger.unknown,
+        budget: limits.budget,
+        elapsed: now - record.created_at,
+        slack: limits.deadline.map(|deadline| deadline - now),
+    })
+}
+
+fn counts(shards: &[Shard]) -> Vec<ShardCount> {
+    let count = |state: &str| {
+        let of_state = shards.iter().filter(|shard| shard.state.tag() == state);
+        ShardCount {
+            state: state.to_owned(),
+            shards: of_state.clone().map(|_| 1).sum(),
+            rows: of_state.map(|shard| u64::from(shard.rows.len())).sum(),
+        }
+    };
+    LIFE.into_iter()
+        .map(count)
+        .filter(|count| count.shards > 0)
+        .collect()
+}

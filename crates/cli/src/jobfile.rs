@@ -1,0 +1,508 @@
+//! The job file: a TOML document that says where the rows are, how a row becomes a request, when
+//! the answers are needed and what they may cost. Paths in it are relative to it.
+//!
+//! Owns the keys of the document and the files that it names. Leaves out the options that overrule
+//! it (`settings`) and the rows.
+
+mod section;
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use offpeak_core::units::{Span, Usd};
+use offpeak_engine::spec::{InputShape, Need, OnInvalid, Source, TableFormat, Template};
+use toml::de::DeTable;
+
+use crate::error::ExpectedError;
+use section::{Document, Places, Section, Text, TextOrFile};
+
+pub(crate) use section::nearest;
+
+/// Every key, by its table.
+const KEYS: &Places = &[
+    (
+        "",
+        &[
+            "name",
+            "input",
+            "key",
+            "output",
+            "model",
+            "max_tokens",
+            "system",
+            "user",
+            "betas",
+            "on_invalid",
+            "params",
+            "latency",
+            "limits",
+        ],
+    ),
+    ("latency", &["needs", "deadline"]),
+    ("limits", &["budget_usd"]),
+];
+
+/// Request members that [params] must not have, and where they come from instead.
+const NOT_PARAMS: &[(&str, &str)] = &[
+    ("model", "set `model` at the top of the file"),
+    ("max_tokens", "set `max_tokens` at the top of the file"),
+    ("system", "set `system` at the top of the file"),
+    (
+        "messages",
+        "the message of a row is rendered from `user`, at the top of the file",
+    ),
+    ("stream", "the answers of a job are not streamed"),
+];
+
+/// Keys that only a template gives a meaning to.
+const TEMPLATE_KEYS: &[&str] = &["key", "max_tokens", "system", "params"];
+
+/// A job as its file describes it.
+#[derive(Debug)]
+pub(crate) struct JobFile {
+    pub(crate) name: Option<String>,
+    pub(crate) source: Source,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) betas: Vec<String>,
+    pub(crate) need: Option<Need>,
+    pub(crate) budget: Option<Usd>,
+    pub(crate) on_invalid: Option<OnInvalid>,
+}
+
+/// Reads a job file and the files with prompts that it names.
+pub(crate) fn read(path: &Path) -> Result<JobFile, ExpectedError> {
+    let bytes = read_file(path, || format!("{}", path.display()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        ExpectedError::usage(format!("{}: not UTF-8", path.display()))
+            .hint("a job file is TOML; rows are named in it: input = \"rows.jsonl\"")
+    })?;
+    let mut job = understand(Document { path, text })?;
+    job.source.files.insert(0, (path.to_owned(), bytes));
+    Ok(job)
+}
+
+fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
+    let root = DeTable::parse(document.text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        document
+            .error(offset, &format!("not valid TOML: {}", error.message()))
+            .hint("correct the TOML at that place")
+    })?;
+    let top = Section::top(document, root.get_ref());
+    top.only(KEYS)?;
+    let mut files = Vec::new();
+    let Some(input) = top.text("input")? else {
+        return Err(document
+            .missing("input")
+            .hint("name the rows: input = \"rows.jsonl\""));
+    };
+    let input = beside(document.path, input.text);
+    let shape = shape(document, &top, &input, &mut files)?;
+    let limits = top.section("limits")?;
+    let budget = match &limits {
+        Some(limits) => {
+            limits.only(KEYS)?;
+            limits.usd("budget_usd")?
+        }
+        None => None,
+    };
+    Ok(JobFile {
+        name: top.text("name")?.map(|name| name.text.to_owned()),
+        source: Source {
+            input,
+            shape,
+            files,
+        },
+        output: top
+            .text("output")?
+            .map(|output| beside(document.path, output.text)),
+        betas: top.texts("betas")?,
+        need: top
+            .section("latency")?
+            .map_or(Ok(None), |latency| need(&latency))?,
+        budget,
+        on_invalid: on_invalid(&top)?,
+    })
+}
+
+/// A template makes requests of rows; without one, the rows are requests already.
+fn shape(
+    document: Document<'_>,
+    top: &Section<'_>,
+    input: &Path,
+    files: &mut Vec<(PathBuf, Vec<u8>)>,
+) -> Result<InputShape, ExpectedError> {
+    let (user, model) = (top.text_or_file("user")?, top.text("model")?);
+    let (user, model) = match (user, model) {
+        (None, None) => {
+            return match TEMPLATE_KEYS.iter().find(|key| top.has(key)) {
+                None => Ok(InputShape::Batch),
+                Some(key) => Err(top
+                    .error(
+                        key,
+                        "needs a template: without `user` and `model` the rows are requests",
+                    )
+                    .hint("add `model` and `user`, or remove it")),
+            };
+        }
+        (Some(user), Some(model)) => (user, model.text.to_owned()),
+        (Some(_), None) => {
+            return Err(document
+                .missing("model")
+                .hint("name one: model = \"claude-haiku-5-5\"; `offpeak prices` lists them"));
+        }
+        (None, Some(_)) => {
+            return Err(document.missing("user").hint(
+                "say what a row asks: user = \"{{ text }}\", with the columns of the row in braces",
+            ));
+        }
+    };
+    let Some(key) = top.text("key")? else {
+        return Err(document
+            .missing("key")
+            .hint("name the column that tells rows apart: key = \"id\""));
+    };
+    let Some(max_tokens) = top.count("max_tokens")? else {
+        return Err(document
+            .missing("max_tokens")
+            .hint("add the most tokens that an answer may have: max_tokens = 1024"));
+    };
+    let (user, user_origin) = template(document, user, files)?;
+    let system = match top.text_or_file("system")? {
+        None => None,
+        Some(system) => Some(template(document, system, files)?.0),
+    };
+    let template = Template {
+        key: key.text.to_owned(),
+        model,
+        max_tokens,
+        system,
+        user,
+        user_origin,
+        params: params(top)?,
+    };
+    Ok(InputShape::Table {
+        format: table_format(input)?,
+        template,
+    })
+}
+
+/// A prompt, with the file and line where it begins.
+fn template(
+    document: Document<'_>,
+    text: TextOrFile<'_>,
+    files: &mut Vec<(PathBuf, Vec<u8>)>,
+) -> Result<(String, (PathBuf, usize)), ExpectedError> {
+    match text {
+        TextOrFile::Here(Text { text, offset }) => {
+            let line = document.line(offset) + lines_before_text(&document.text[offset..]);
+            Ok((text.to_owned(), (document.path.to_owned(), line)))
+        }
+        TextOrFile::File(Text { text, offset }) => {
+            let path = beside(document.path, text);
+            let place = document.line(offset);
+            let bytes = read_file(&path, || {
+                format!(
+                    "{}, line {place}: {}",
+                    document.path.display(),
+                    path.display()
+                )
+            })?;
+            let text = String::from_utf8(bytes.clone()).map_err(|_| {
+                ExpectedError::usage(format!("{}: not UTF-8", path.display()))
+                    .hint("convert the file: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW")
+            })?;
+            files.push((path.clone(), bytes));
+            Ok((text, (path, 1)))
+        }
+    }
+}
+
+/// TOML drops a line break right after three opening quotes: the text begins a line below them.
+fn lines_before_text(value: &str) -> usize {
+    let opened = value
+        .strip_prefix("\"\"\"")
+        .or_else(|| value.strip_prefix("'''"));
+    usize::from(opened.is_some_and(|rest| rest.starts_with('\n') || rest.starts_with("\r\n")))
+}
+
+fn params(top: &Section<'_>) -> Result<Vec<(String, serde_json::Value)>, ExpectedError> {
+    let Some(params) = top.section("params")? else {
+        return Ok(Vec::new());
+    };
+    for (key, instead) in NOT_PARAMS {
+        if params.has(key) {
+            return Err(params.error(key, "does not belong here").hint(*instead));
+        }
+    }
+    params.json_members()
+}
+
+fn table_format(input: &Path) -> Result<TableFormat, ExpectedError> {
+    let extension = input
+        .extension()
+        .and_then(OsStr::to_str)
+        .unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "csv" => Ok(TableFormat::Csv),
+        "jsonl" | "ndjson" => Ok(TableFormat::Jsonl),
+        _ => Err(ExpectedError::usage(format!(
+            "{}: the format of the table cannot be told from its name",
+            input.display()
+        ))
+        .hint("rename it to end in .jsonl (one JSON object a line) or .csv (with a header)")),
+    }
+}
+
+fn need(latency: &Section<'_>) -> Result<Option<Need>, ExpectedError> {
+    latency.only(KEYS)?;
+    let (needs, deadline) = (latency.text("needs")?, latency.text("deadline")?);
+    match (needs, deadline) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(latency
+            .error("deadline", "and `latency.needs` contradict each other")
+            .hint(
+                "keep `needs = \"seconds\"` if somebody waits for each answer, else keep `deadline`",
+            )),
+        (Some(Text { text: "seconds", .. }), None) => Ok(Some(Need::Seconds)),
+        (Some(_), None) => Err(latency
+            .error("needs", "can only be \"seconds\"")
+            .hint("for anything longer write a deadline, like deadline = \"8h\"")),
+        (None, Some(Text { text: "none", .. })) => Ok(Some(Need::Whenever)),
+        (None, Some(Text { text, .. })) => match text.parse::<Span>() {
+            Ok(span) if span > Span::ZERO => Ok(Some(Need::Within(span))),
+            Ok(_) => Err(latency
+                .error("deadline", "must be longer than nothing")
+                .hint("for no deadline write deadline = \"none\"")),
+            Err(error) => Err(latency
+                .error("deadline", &format!("cannot be read: {error}"))
+                .hint("for no deadline write deadline = \"none\"")),
+        },
+    }
+}
+
+fn on_invalid(top: &Section<'_>) -> Result<Option<OnInvalid>, ExpectedError> {
+    match top.text("on_invalid")?.map(|text| text.text) {
+        None => Ok(None),
+        Some("stop") => Ok(Some(OnInvalid::Stop)),
+        Some("skip") => Ok(Some(OnInvalid::Skip)),
+        Some(_) => Err(top
+            .error("on_invalid", "must be \"stop\" or \"skip\"")
+            .hint("\"stop\" sends nothing if a row is invalid; \"skip\" sends the other rows")),
+    }
+}
+
+fn read_file(path: &Path, name: impl Fn() -> String) -> Result<Vec<u8>, ExpectedError> {
+    std::fs::read(path).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+            std::io::ErrorKind::IsADirectory => "it is a directory, not a file".to_owned(),
+            _ => error.to_string(),
+        };
+        ExpectedError::usage(format!("{}: {why}", name()))
+            .hint("check the name; paths in a job file are relative to that file")
+    })
+}
+
+/// `path` as seen from the directory of `file`.
+fn beside(file: &Path, path: &str) -> PathBuf {
+    let dir = file.parent().unwrap_or_else(|| Path::new(""));
+    shortened(&dir.join(path))
+}
+
+/// A path without the detours of its `..`, as people would write it, if it is the same place: with
+/// symbolic links `a/..` need not be `.`.
+fn shortened(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(short.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                short.pop();
+            }
+            _ => short.push(part),
+        }
+    }
+    let detour: PathBuf = {
+        let parts: Vec<_> = path.components().collect();
+        let last = parts.iter().rposition(|part| *part == Component::ParentDir);
+        parts[..last.map_or(0, |last| last + 1)].iter().collect()
+    };
+    let rest = path.strip_prefix(&detour).unwrap_or(path);
+    let kept = short
+        .components()
+        .count()
+        .saturating_sub(rest.components().count());
+    let direct: PathBuf = short.components().take(kept).collect();
+    let place = |path: &Path| {
+        let here = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        here.canonicalize().ok()
+    };
+    match (place(&detour), place(&direct)) {
+        (Some(one), Some(other)) if one == other => short,
+        _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(text: &str) -> Result<JobFile, String> {
+        let path = Path::new("job.toml");
+        understand(Document { path, text }).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_template_knows_its_line() {
+        let text = "input = 'a.csv'\nkey = 'id'\nmodel = 'm'\nmax_tokens = 5\nuser = \"\"\"\nHi {{ x }}\n\"\"\"\n";
+        let InputShape::Table { format, template } = job(text).unwrap().source.shape else {
+            panic!("a template makes a table");
+        };
+        assert_eq!(format, TableFormat::Csv);
+        assert_eq!(template.user, "Hi {{ x }}\n");
+        assert_eq!(template.user_origin, (PathBuf::from("job.toml"), 6));
+        let InputShape::Table { template, .. } =
+            job(&text.replace("\"\"\"\nHi {{ x }}\n\"\"\"", "'Hi'"))
+                .unwrap()
+                .source
+                .shape
+        else {
+            panic!("a template makes a table");
+        };
+        assert_eq!(template.user_origin.1, 5);
+    }
+
+    #[test]
+    fn params_keep_their_order_and_types() {
+        let text = "input = 'a.jsonl'\nkey = 'id'\nmodel = 'm'\nmax_tokens = 5\nuser = 'x'\n\
+                    [params]\ntemperature = 0.5\ntop_k = 3\nmetadata = { user_id = 'u' }\nstop_sequences = ['a']\n";
+        let InputShape::Table { template, .. } = job(text).unwrap().source.shape else {
+            panic!("a template makes a table");
+        };
+        let params = serde_json::to_string(&template.params).unwrap();
+        assert_eq!(
+            params,
+            r#"[["temperature",0.5],["top_k",3],["metadata",{"user_id":"u"}],["stop_sequences",["a"]]]"#
+        );
+    }
+
+    #[test]
+    fn rows_of_the_batch_shape_need_no_template() {
+        let found =
+            job("input = 'a.jsonl'\n[latency]\ndeadline = '8h'\n[limits]\nbudget_usd = 5\n")
+                .unwrap();
+        assert_eq!(found.source.shape, InputShape::Batch);
+        assert_eq!(found.need, Some(Need::Within(Span::from_secs(8 * 3600))));
+        assert_eq!(found.budget, "5".parse().ok());
+    }
+
+    #[test]
+    fn every_refusal_names_the_place() {
+        let table = "input = 'a.jsonl'\nkey = 'id'\nmodel = 'm'\nmax_tokens = 5\nuser = 'x'\n";
+        for (text, wanted) in [
+            (
+                "input = 'a'\nmodle = 'x'\n",
+                "line 2: unknown key `modle`\n\nhint: did you mean `model`?",
+            ),
+            (
+                "input = 'a'\ndeadline = '8h'\n",
+                "line 2: unknown key `deadline`\n\nhint: move `deadline` into the table [latency]",
+            ),
+            (
+                "input = 'a'\n[limits]\non_invalid = 'skip'\n",
+                "line 3: unknown key `limits.on_invalid`\n\nhint: move `on_invalid` to the top",
+            ),
+            (
+                "input = 'a'\ntemperature = 1\n",
+                "if it belongs to the request",
+            ),
+            (
+                "input = 5\n",
+                "line 1: `input` must be a string in quotes, not a whole number",
+            ),
+            ("input = 'a'\ninput = 'b'\n", "line 2: not valid TOML"),
+            ("name = 'x'\n", "job.toml: `input` is missing"),
+            (
+                "input = 'a'\nkey = 'id'\n",
+                "line 2: `key` needs a template",
+            ),
+            ("input = 'a'\nmodel = 'm'\n", "`user` is missing"),
+            ("input = 'a'\nuser = 'm'\n", "`model` is missing"),
+            (
+                &table.replace("5", "0"),
+                "line 4: `max_tokens` must be at least 1, not 0",
+            ),
+            (
+                &table.replace("5", "'5'"),
+                "line 4: `max_tokens` must be a whole number without quotes, not a string",
+            ),
+            (&table.replace("key = 'id'\n", ""), "`key` is missing"),
+            (
+                &table.replace("a.jsonl", "a.xlsx"),
+                "cannot be told from its name",
+            ),
+            (
+                &format!("{table}[params]\nstream = true\n"),
+                "line 7: `params.stream` does not belong here",
+            ),
+            (
+                &format!("{table}[latency]\nneeds = 'seconds'\ndeadline = '1h'\n"),
+                "contradict each other",
+            ),
+            (
+                &format!("{table}[latency]\nneeds = 'minutes'\n"),
+                "line 7: `latency.needs` can only be",
+            ),
+            (
+                &format!("{table}[latency]\ndeadline = 'soon'\n"),
+                "line 7: `latency.deadline` cannot be read",
+            ),
+            (
+                &format!("{table}[limits]\nbudget_usd = 5.0\n"),
+                "line 7: `limits.budget_usd` must be an amount in quotes, not a number with a point",
+            ),
+            (
+                &format!("{table}system = {{ file = 'a', b = 1 }}\n"),
+                "line 6: `system` must be a string, or { file",
+            ),
+            (
+                &format!("{table}system = {{ file = 'no-such-file.md' }}\n"),
+                "line 6: no-such-file.md: no such file",
+            ),
+            (
+                &format!("{table}on_invalid = 'maybe'\n"),
+                "line 6: `on_invalid` must be",
+            ),
+            (
+                &format!("{table}betas = 'one'\n"),
+                "line 6: `betas` must be a list of strings",
+            ),
+        ] {
+            let found = job(text).unwrap_err();
+            assert!(found.contains(wanted), "{text}\n{found}\n{wanted}");
+        }
+    }
+
+    #[test]
+    fn detours_are_left_out() {
+        assert_eq!(
+            shortened(Path::new("src/../src/../out/x.jsonl")),
+            Path::new("out/x.jsonl")
+        );
+        assert_eq!(shortened(Path::new("./a.jsonl")), Path::new("a.jsonl"));
+        assert_eq!(shortened(Path::new("../a.jsonl")), Path::new("../a.jsonl"));
+        // Nobody knows where the `..` of a directory leads that does not exist.
+        assert_eq!(
+            shortened(Path::new("no/../a.jsonl")),
+            Path::new("no/../a.jsonl")
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! What a run came to, in words and as an exit code: finished with a manifest, or stopped.
+//!
+//! Leaves out the tables (`offpeak-report`) and the counting (`offpeak-engine`).
+
+use offpeak_core::job::Stop;
+use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
+use offpeak_core::job::shard::JobId;
+use offpeak_core::plan::Route;
+use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_engine::finish::Manifest;
+use offpeak_engine::spec::Need;
+use offpeak_report::Summary;
+use offpeak_wire::error::ErrorKind;
+
+use crate::env;
+use crate::error::{Exit, ExpectedError};
+
+/// The exit code of a finished job.
+pub(crate) fn exit(manifest: &Manifest) -> Exit {
+    if !manifest.all_succeeded() {
+        Exit::SomeFailed
+    } else if manifest.after_deadline {
+        Exit::Late
+    } else {
+        Exit::Success
+    }
+}
+
+/// Whether the upstream's own bill says what the ledger says, up to calls whose answers were lost.
+pub(crate) fn is_explained(manifest: &Manifest) -> bool {
+    manifest.upstream_bill_picousd.is_none_or(|bill| {
+        let residual = bill - manifest.cost_picousd;
+        residual >= Usd::ZERO && residual <= manifest.unknown_picousd
+    })
+}
+
+/// A manifest as the table that people read.
+pub(crate) fn summary(manifest: &Manifest, need: Need) -> Summary {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap_or(Timestamp::EPOCH);
+    let duration = at(&manifest.finished_at) - at(&manifest.created_at);
+    let spare = match need {
+        Need::Within(span) => Some(span - duration),
+        Need::Seconds | Need::Whenever => None,
+    };
+    Summary {
+        name: manifest.name.clone(),
+        job: job_id(&manifest.job),
+        route: route(&manifest.route),
+        rows: manifest.rows_in,
+        tally: Tally {
+            outcomes: outcomes(|class| manifest.count(class)),
+            leftovers: 0,
+            attempts: manifest.attempts,
+            cost: manifest.cost_picousd,
+            unknown: manifest.unknown_picousd,
+            unknown_calls: manifest.unknown_calls,
+            naive: manifest.naive_picousd,
+            plain_batch: manifest.plain_batch_picousd,
+            input_tokens: manifest.input_tokens,
+            cache_read_tokens: manifest.cache_read_tokens,
+            cache_write_tokens: manifest.cache_write_tokens,
+            output_tokens: manifest.output_tokens,
+        },
+        duration,
+        spare,
+        stopped: None,
+        upstream_bill: manifest.upstream_bill_picousd,
+        examples: Vec::new(),
+        output: Some(manifest.output.display().to_string()),
+    }
+}
+
+/// Counts per class.
+pub(crate) fn outcomes(of: impl Fn(OutcomeClass) -> u64) -> Outcomes {
+    let counts = serde_json::json!(OutcomeClass::ALL.map(of));
+    serde_json::from_value(counts).expect("outcomes are a list of counts in the order of `ALL`")
+}
+
+/// A route by the name that it is kept under.
+pub(crate) fn route(name: &str) -> Route {
+    let route = Route::ALL.into_iter().find(|route| route.as_str() == name);
+    route.expect("routes are kept under their names")
+}
+
+fn job_id(text: &str) -> JobId {
+    JobId::parse(text).expect("a manifest has the id of its job")
+}
+
+/// Why a run stopped, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) exit: Exit,
+    /// A word for programs.
+    pub(crate) reason: &'static str,
+    /// For people; fits after "stopped after 5m: ".
+    pub(crate) why: String,
+    pub(crate) hint: String,
+    /// Answers that alarmed.
+    pub(crate) examples: Vec<String>,
+}
+
+impl Stopped {
+    pub(crate) fn new(stop: &Stop, simulated: bool) -> Self {
+        let (exit, reason) = match stop {
+            Stop::Budget { .. } => (Exit::Budget, "budget"),
+            Stop::Upstream { .. } => (Exit::Upstream, "upstream"),
+            Stop::Guard { .. } => (Exit::Interrupted, "guard"),
+            Stop::Expired { .. } => (Exit::Interrupted, "expired"),
+            Stop::Interrupted => (Exit::Interrupted, "interrupted"),
+        };
+        let examples = match stop {
+            Stop::Guard { examples, .. } => examples.clone(),
+            _ => Vec::new(),
+        };
+        let hint = match stop {
+            Stop::Interrupted if simulated => {
+                "a simulated run starts afresh: its upstream ended with it".to_owned()
+            }
+            _ => hint(stop),
+        };
+        Self {
+            exit,
+            reason,
+            why: why(stop),
+            hint,
+            examples,
+        }
+    }
+
+    pub(crate) fn error(&self) -> ExpectedError {
+        ExpectedError::new(self.exit, format!("stopped: {}", self.why)).hint(&self.hint)
+    }
+}
+
+fn why(stop: &Stop) -> String {
+    match stop {
+        Stop::Budget { needed, left } => {
+            format!("the next calls may cost {needed}, and {left} of the budget is left")
+        }
+        Stop::Upstream { kind, message } => {
+            format!("the API refuses ({}): {message}", kind.as_str())
+        }
+        Stop::Guard { bad, of, .. } => {
+            format!("{bad} of the first {of} answers are of no use, so the rest was not sent")
+        }
+        Stop::Expired { rows } => {
+            format!("{rows} rows expired in two batches, and no deadline says what they are worth")
+        }
+        Stop::Interrupted => "interrupted".to_owned(),
+    }
+}
+
+fn hint(stop: &Stop) -> String {
+    const GOES_ON: &str = "the same command goes on from here";
+    match stop {
+        Stop::Budget { .. } => {
+            format!("raise the budget with `--budget USD`; {GOES_ON}, and nothing is paid twice")
+        }
+        Stop::Upstream { kind, .. } => format!("{}; then {GOES_ON}", remedy(*kind)),
+        Stop::Guard { .. } => "correct the prompt or `max_tokens` and start again with `--fresh`, \
+                               or send the rest as it is with `--past-guard`"
+            .to_owned(),
+        Stop::Expired { .. } => "send them one by one at the full price with `--expired-to-sync`, \
+                                 or say when they are needed, like `--deadline 8h`"
+            .to_owned(),
+        Stop::Interrupted => GOES_ON.to_owned(),
+    }
+}
+
+fn remedy(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::Authentication => {
+            format!("check {} (`offpeak doctor` tries it)", env::API_KEY)
+        }
+        ErrorKind::Permission => {
+            "use a key whose workspace may use this model and its features".to_owned()
+        }
+        ErrorKind::Billing => "add credit in the Claude Console".to_owned(),
+        ErrorKind::SpendLimit => {
+            "raise the spend limit in the Claude Console, or wait for the next month".to_owned()
+        }
+        ErrorKind::NotFound => "check the model and the base URL".to_owned(),
+        ErrorKind::InvalidRequest | ErrorKind::RequestTooLarge => {
+            "correct what the message names".to_owned()
+        }
+        ErrorKind::RateLimit
+        | ErrorKind::Conflict
+        | ErrorKind::Timeout
+        | ErrorKind::Api
+        | ErrorKind::Overloaded
+        | ErrorKind::Unknown => "wait a while".to_owned(),
+    }
+}
+
+/// The summary of a run that stopped.
+pub(crate) fn stopped_summary(
+    stopped: &Stopped,
+    job: &offpeak_engine::start::Job,
+    tally: Tally,
+    now: Timestamp,
+) -> Summary {
+    let duration: Span = now - job.record.created_at;
+    let spare = match job.settings.need {
+        Need::Within(span) => Some(span - duration),
+        Need::Seconds | Need::Whenever => None,
+    };
+    Summary {
+        name: job.record.name.clone(),
+        job: job.record.id.clone(),
+        route: route(&job.facts.route),
+        rows: job.facts.rows,
+        tally: with_invalid(tally, job.facts.invalid),
+        duration,
+        spare,
+        stopped: Some(stopped.why.clone()),
+        // The bill has calls in it whose shard is not settled.
+        upstream_bill: None,
+        examples: stopped.examples.clone(),
+        output: None,
+    }
+}
+
+/// The machine counts what it sent; invalid rows have their outcome from the start.
+pub(crate) fn with_invalid(mut tally: Tally, invalid: u64) -> Tally {
+    let settled = tally.outcomes;
+    tally.outcomes = outcomes(|class| match class {
+        OutcomeClass::Invalid => settled.of(class) + invalid,
+        _ => settled.of(class),
+    });
+    tally
+}

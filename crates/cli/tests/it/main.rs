@@ -1,0 +1,15 @@
+//! The integration tests of the command line, and of the workspace as a whole, in one binary.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, and so may what it calls"
+)]
+
+mod bad_input;
+mod endings;
+mod help;
+mod jobs;
+mod kill;
+mod over_http;
+mod sandbox;
+mod tables;
+mod tidy;
