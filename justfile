@@ -1,0 +1,39 @@
+# Lists the recipes
+default:
+    @just --list
+
+# Everything quick to run before a commit: format, lints, house rules
+check: lint tidy
+
+# All tests
+test:
+    cargo test --workspace
+
+# Format and clippy, warnings are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The rules of the house that no compiler checks
+tidy:
+    cargo test --workspace --test it tidy:: -- --nocapture
+
+# Licences, advisories and banned crates (needs cargo-deny)
+deny:
+    cargo deny check
+
+# Benchmarks, release build
+bench:
+    benches/run.sh
+
+# The same, shorter, to see that they run
+bench-quick:
+    benches/run.sh --quick
+
+# Run the tests and review changed snapshots (needs cargo-insta)
+snap:
+    cargo insta test --workspace --review
+
+# Exactly what continuous integration runs
+ci:
+    bash .ci/run
