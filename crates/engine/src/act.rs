@@ -206,10 +206,10 @@ impl Actor {
         let rows = u64::from(shard.rows.len());
         let mut seen = Vec::new();
         for batch in batches {
-            let (Some(created_at), true) = (created_at(&batch), batch.counts.total() == rows)
-            else {
+            if batch.counts.total() != rows {
                 continue;
-            };
+            }
+            let created_at = created_at(&batch).unwrap_or(since);
             if self.is_owned(batch.id.clone()).await? {
                 continue;
             }

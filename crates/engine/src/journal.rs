@@ -129,7 +129,10 @@ impl Journal {
     }
 
     fn open_at(path: PathBuf) -> Result<Self, JournalError> {
-        let failed = |source| JournalError::Io { path: path.clone(), source };
+        let failed = |source| JournalError::Io {
+            path: path.clone(),
+            source,
+        };
         let file = private(OpenOptions::new().read(true).append(true).create(true))
             .open(&path)
             .map_err(failed)?;
@@ -139,8 +142,14 @@ impl Journal {
             file.set_len(len).map_err(failed)?;
         }
         file.sync_all().map_err(failed)?;
-        sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-        Ok(Self { path, file, len, group: Vec::new(), broken: false })
+        sync_dir(path.parent().unwrap_or(&path)).map_err(failed)?;
+        Ok(Self {
+            path,
+            file,
+            len,
+            group: Vec::new(),
+            broken: false,
+        })
     }
 
     /// Appends records with one write, and returns when they are on the disk.
@@ -160,7 +169,10 @@ impl Journal {
         for record in records {
             codec::encode(record, &mut self.group)?;
         }
-        let done = self.file.write_all(&self.group).and_then(|()| self.file.sync_data());
+        let done = self
+            .file
+            .write_all(&self.group)
+            .and_then(|()| self.file.sync_data());
         match done {
             Ok(()) => self.len += self.group.len() as u64,
             Err(_) => self.broken = true,
@@ -197,7 +209,10 @@ pub fn replay(
 
 /// [`replay`] with the offset of each record, for [`RecordReader`].
 pub(crate) fn replay_at(path: &Path, each: impl FnMut(u64, Record)) -> Result<(), JournalError> {
-    let failed = |source| JournalError::Io { path: path.to_owned(), source };
+    let failed = |source| JournalError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -218,21 +233,27 @@ pub(crate) struct RecordReader {
 
 impl RecordReader {
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        let file = File::open(path)
-            .map_err(|source| JournalError::Io { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, payload: Vec::new() })
+        let file = File::open(path).map_err(|source| JournalError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            payload: Vec::new(),
+        })
     }
 
     pub(crate) fn read(&mut self, offset: u64) -> Result<Record, JournalError> {
-        let failed = |source| JournalError::Io { path: self.path.clone(), source };
+        let failed = |source| JournalError::Io {
+            path: self.path.clone(),
+            source,
+        };
         let mut head = [0; HEADER_LEN];
         self.file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         self.file.read_exact(&mut head).map_err(failed)?;
-        let found = Header::parse(&head).and_then(|header| {
+        if let Some(header) = Header::parse(&head) {
             self.payload.resize(header.len as usize, 0);
-            Some(header)
-        });
-        if let Some(header) = found {
             self.file.read_exact(&mut self.payload).map_err(failed)?;
             if header.fits(&self.payload)
                 && let Some(record) = codec::decode(&self.payload)
@@ -241,7 +262,11 @@ impl RecordReader {
             }
         }
         let path = self.path.clone();
-        Err(JournalError::Damaged { path, offset, problem: "it changed while it was read" })
+        Err(JournalError::Damaged {
+            path,
+            offset,
+            problem: "it changed while it was read",
+        })
     }
 }
 
@@ -256,8 +281,15 @@ fn scan(
     len: u64,
     mut each: impl FnMut(u64, Record),
 ) -> Result<u64, JournalError> {
-    let failed = |source| JournalError::Io { path: path.to_owned(), source };
-    let damaged = |offset, problem| JournalError::Damaged { path: path.to_owned(), offset, problem };
+    let failed = |source| JournalError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let damaged = |offset, problem| JournalError::Damaged {
+        path: path.to_owned(),
+        offset,
+        problem,
+    };
     let mut file = file;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut bytes = BufReader::with_capacity(READ_BUFFER, file);
@@ -268,7 +300,11 @@ fn scan(
         bytes.read_exact(&mut head).map_err(failed)?;
         let Some(header) = Header::parse(&head) else {
             let blank = head.iter().all(|b| *b == 0) && only_zeros(&mut bytes).map_err(failed)?;
-            return if blank { Ok(offset) } else { Err(damaged(offset, "bad record head")) };
+            return if blank {
+                Ok(offset)
+            } else {
+                Err(damaged(offset, "bad record head"))
+            };
         };
         let end = offset + (HEADER_LEN as u64) + u64::from(header.len);
         if end > len {
@@ -278,7 +314,11 @@ fn scan(
         bytes.read_exact(&mut payload).map_err(failed)?;
         if !header.fits(&payload) {
             let torn = only_zeros(&mut bytes).map_err(failed)?;
-            return if torn { Ok(offset) } else { Err(damaged(offset, "bad checksum")) };
+            return if torn {
+                Ok(offset)
+            } else {
+                Err(damaged(offset, "bad checksum"))
+            };
         }
         let record =
             codec::decode(&payload).ok_or_else(|| damaged(offset, "unknown kind of record"))?;

@@ -84,7 +84,9 @@ impl OutputError {
 fn describe(wanted: u64, found: Option<u64>, rows: u64) -> String {
     match found {
         Some(row) if row < wanted => format!("row {row} has two outcomes"),
-        Some(row) if row >= rows => format!("row {row} has an outcome, but the job has {rows} rows"),
+        Some(row) if row >= rows => {
+            format!("row {row} has an outcome, but the job has {rows} rows")
+        }
         _ => format!("row {wanted} of {rows} has no outcome"),
     }
 }
@@ -107,8 +109,13 @@ pub fn write_output(
     if !overwrite && fs::symlink_metadata(out).is_ok() {
         return already_there(merge, rows, out);
     }
-    let io_error = |source| OutputError::Io { path: out.to_owned(), source };
-    let temporary = Temporary { path: temporary_beside(out, spool).map_err(io_error)? };
+    let io_error = |source| OutputError::Io {
+        path: out.to_owned(),
+        source,
+    };
+    let temporary = Temporary {
+        path: temporary_beside(out, spool).map_err(io_error)?,
+    };
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -130,15 +137,28 @@ fn fill<W: Write>(
     path: &Path,
     out: W,
 ) -> Result<(Output, W), OutputError> {
-    let hashed = Hashed { out, hasher: blake3::Hasher::new(), bytes: 0 };
+    let hashed = Hashed {
+        out,
+        hasher: blake3::Hasher::new(),
+        bytes: 0,
+    };
     let mut out = BufWriter::with_capacity(WRITE_BUFFER, hashed);
-    let done = merge.run(rows, &mut out).and_then(|()| out.flush().map_err(MergeError::Write));
+    let done = merge
+        .run(rows, &mut out)
+        .and_then(|()| out.flush().map_err(MergeError::Write));
     // Not `into_inner`: after a failed write the buffer must not be written once more.
     let (hashed, _) = out.into_parts();
     match done {
         Ok(()) => {
             let digest = hashed.hasher.finalize().into();
-            Ok((Output { rows, bytes: hashed.bytes, digest }, hashed.out))
+            Ok((
+                Output {
+                    rows,
+                    bytes: hashed.bytes,
+                    digest,
+                },
+                hashed.out,
+            ))
         }
         Err(error) => Err(error.for_user(path, rows, hashed.bytes)),
     }
@@ -146,13 +166,26 @@ fn fill<W: Write>(
 
 /// Succeeds if the file at `path` is, byte for byte, what would be written.
 fn already_there(merge: Merge, rows: u64, path: &Path) -> Result<Output, OutputError> {
-    let io_error = |source| OutputError::Io { path: path.to_owned(), source };
-    let exists = || OutputError::Exists { path: path.to_owned() };
+    let io_error = |source| OutputError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let exists = || OutputError::Exists {
+        path: path.to_owned(),
+    };
     if !fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
         return Err(exists());
     }
     let existing = BufReader::with_capacity(WRITE_BUFFER, File::open(path).map_err(io_error)?);
-    let (output, mut compared) = fill(merge, rows, path, Compare { existing, theirs: Vec::new() })?;
+    let (output, mut compared) = fill(
+        merge,
+        rows,
+        path,
+        Compare {
+            existing,
+            theirs: Vec::new(),
+        },
+    )?;
     match compared.existing.read(&mut [0]).map_err(io_error)? {
         0 => Ok(output),
         _ => Err(exists()),
@@ -210,7 +243,10 @@ fn dir_of(file: &Path) -> &Path {
 /// The name under which the output grows: in its own directory, since a name can only move within
 /// one file system, and with the job in it, since two jobs may want the same output.
 fn temporary_beside(out: &Path, spool: &SpoolDir) -> io::Result<PathBuf> {
-    let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let named = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
     let name = named(out).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the output needs a file name")
     })?;
@@ -228,8 +264,13 @@ impl Temporary {
     /// std has no rename that refuses; a second hard link does refuse, in one step. File systems
     /// without hard links get a check and a rename, with a moment between them.
     fn place(self, out: &Path, overwrite: bool) -> Result<(), OutputError> {
-        let io_error = |source| OutputError::Io { path: out.to_owned(), source };
-        let exists = || OutputError::Exists { path: out.to_owned() };
+        let io_error = |source| OutputError::Io {
+            path: out.to_owned(),
+            source,
+        };
+        let exists = || OutputError::Exists {
+            path: out.to_owned(),
+        };
         if !overwrite {
             match fs::hard_link(&self.path, out) {
                 // The other name goes when `self` does.

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offpeak_core::job::Progress;
 use offpeak_core::job::event::RowAnswer;
+use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
+
+use offpeak_wire::error::Billing;
 
 use crate::error::EngineError;
 use crate::journal::{Journal, JournalError, Record, replay};
@@ -21,7 +23,7 @@ use crate::sync_call::read_answer;
 /// What is known of the rows of a running shard.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recovered {
-    pub(crate) progress: Progress,
+    pub(crate) tally: Tally,
     /// Rows that need no further call.
     pub(crate) done: BTreeSet<u64>,
     /// Attempts used by the others.
@@ -70,7 +72,7 @@ pub(crate) fn recover(
     })?;
     for record in &lost {
         if let Record::Unknown { held, .. } = record {
-            found.progress.unknown += *held;
+            found.hold_unknown(*held);
         }
     }
     Ok(found)
@@ -104,7 +106,7 @@ impl Recovered {
             }
             Record::Unknown { row, held } => {
                 open.remove(&row);
-                self.progress.unknown += held;
+                self.hold_unknown(held);
             }
             Record::Answered {
                 row,
@@ -126,27 +128,39 @@ impl Recovered {
     }
 
     fn answered(&mut self, row: u64, used_before: u16, held: Usd, answer: &RowAnswer) {
-        let is_done = match answer {
-            RowAnswer::Message { cost, .. } => {
-                self.progress.spent += *cost;
-                true
+        let used = self.attempts.get(&row).copied().unwrap_or(used_before);
+        if let RowAnswer::Error { kind, .. } = answer
+            && kind.billing() == Billing::Possible
+        {
+            self.hold_unknown(held);
+        }
+        let finding = match answer {
+            RowAnswer::Message { stop, sums } => {
+                self.tally.add(sums);
+                Finding::Message(stop.clone())
             }
             RowAnswer::Unreadable => {
-                self.progress.unknown += held;
-                true
+                self.hold_unknown(held);
+                Finding::Unreadable
             }
             // What concerned the lane then says nothing about the row now.
-            RowAnswer::Error { kind, .. } if concerns_the_lane(*kind) => false,
+            RowAnswer::Error { kind, .. } if concerns_the_lane(*kind) => return,
             RowAnswer::Error { kind, .. } => {
-                let used = self.attempts.entry(row).or_insert(used_before);
-                let judgement = judge(&Finding::Error(*kind), *used);
-                *used += 1;
-                matches!(judgement, Judgement::Final(_))
+                self.attempts.insert(row, used + 1);
+                Finding::Error(*kind)
             }
-            RowAnswer::Lost { .. } => false,
+            RowAnswer::Lost { .. } => return,
         };
-        if is_done && self.done.insert(row) {
-            self.progress.answered += 1;
+        if let Judgement::Final(class) = judge(&finding, used)
+            && self.done.insert(row)
+        {
+            self.tally.outcomes.count(class);
+            self.tally.attempts += 1;
         }
+    }
+
+    fn hold_unknown(&mut self, held: Usd) {
+        self.tally.unknown += held;
+        self.tally.unknown_calls += 1;
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Driver<'a> {
         };
         let progress = recovered
             .iter()
-            .map(|(no, r)| (*no, r.progress.clone()))
+            .map(|(no, r)| (*no, r.tally.clone()))
             .collect();
         let facts = Facts {
             id: job.record.id.clone(),
@@ -186,8 +186,7 @@ impl<'a> Driver<'a> {
 
     fn tell_rows(&mut self) {
         let tally = self.machine.tally();
-        let done =
-            tally.outcomes.total() + self.machine.answered_in_flight() + self.job.facts.invalid;
+        let done = tally.outcomes.total() + self.job.facts.invalid;
         if done != self.rows_done {
             self.rows_done = done;
             let (of, tally) = (self.job.facts.rows, Box::new(tally));

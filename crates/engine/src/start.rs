@@ -314,7 +314,14 @@ fn reopen(
     if record.state == JobState::Finished {
         return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
     }
-    refuse_existing_output(&settings)?;
+    let shards = engine.store.shards(&record.id)?;
+    let all_settled = shards
+        .iter()
+        .all(|s| matches!(s.state, ShardState::Settled(_)));
+    // A run that died between its last two steps left its output in place.
+    if !all_settled {
+        refuse_existing_output(&settings)?;
+    }
     let scout = facts.scout;
     let job = Job {
         engine,

@@ -8,12 +8,13 @@ use offpeak_core::job::event::{RowAnswer, Sent};
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Span, Timestamp, Usd};
-use offpeak_wire::error::{Billing, ErrorBody};
+use offpeak_wire::error::ErrorBody;
 use offpeak_wire::message::MessageView;
 
 use crate::error::EngineError;
 use crate::journal::Record;
 use crate::journal_writer::JournalWriter;
+use crate::settle::priced::priced;
 use crate::upstream::Upstream;
 
 /// What a call is about.
@@ -70,11 +71,6 @@ pub(crate) async fn call(
                     },
                 )
                 .await?;
-            if let RowAnswer::Error { kind, .. } = &read
-                && kind.billing() == Billing::Possible
-            {
-                journal.append(shard, Record::Unknown { row, held }).await?;
-            }
             Ok(read)
         }
         Err(Sent::Whole) => {
@@ -108,11 +104,15 @@ pub(crate) fn read_answer(
     let Ok(message) = MessageView::parse(body) else {
         return Ok(RowAnswer::Unreadable);
     };
-    let known = book.model(&message.model).is_ok();
-    let model = if known { message.model.as_ref() } else { model };
-    let bill = book.bill(at, Lane::Sync, model, &message.usage)?;
+    let sums = priced(
+        book,
+        Lane::Sync,
+        at,
+        [&message.model, model],
+        &message.usage,
+    )?;
     Ok(RowAnswer::Message {
         stop: message.stop_reason,
-        cost: bill.total(),
+        sums: Box::new(sums),
     })
 }

@@ -196,13 +196,11 @@ impl Upstream {
                 .unwrap_or_default();
             let body = self.get(format!("{BATCHES}?limit={PAGE}{cursor}")).await?;
             let page = BatchPage::parse(&body).map_err(|error| unreadable(&error))?;
-            let before = found.len();
-            found.extend(
-                page.data
-                    .into_iter()
-                    .filter(|batch| created_at(batch) >= Some(since)),
-            );
-            let all_recent = found.len() - before == PAGE;
+            let (before, in_page) = (found.len(), page.data.len());
+            // One whose time cannot be read may be the one that is looked for.
+            let recent = |batch: &BatchObject| created_at(batch).is_none_or(|at| at >= since);
+            found.extend(page.data.into_iter().filter(recent));
+            let all_recent = found.len() - before == in_page;
             match page.last_id {
                 Some(last) if page.has_more && all_recent => after = Some(last),
                 _ => return Ok(found),

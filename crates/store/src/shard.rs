@@ -21,6 +21,9 @@ pub struct LedgerSums {
     pub released: Usd,
     /// Held for calls of unknown outcome.
     pub unknown: Usd,
+    /// Set aside for batches and neither used nor given back yet. The sync lane holds call by call,
+    /// in its journals, and is entered here when a shard of it is settled.
+    pub held: Usd,
 }
 
 impl Store {
@@ -84,11 +87,12 @@ impl Store {
     pub fn ledger(&self, job: &JobId) -> Result<LedgerSums, StoreError> {
         let connection = self.connection();
         let mut statement = connection
-            .prepare_cached("SELECT kind, pico FROM ledger WHERE job = ? ORDER BY seq")?;
+            .prepare_cached("SELECT kind, lane, pico FROM ledger WHERE job = ? ORDER BY seq")?;
         let mut sums = LedgerSums::default();
         let mut rows = statement.query([job.as_str()])?;
         while let Some(row) = rows.next()? {
-            let (kind, pico): (String, String) = (row.get(0)?, row.get(1)?);
+            let (kind, lane, pico): (String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
             let damaged = || StoreError::Damaged {
                 what: "ledger entry",
                 detail: format!("{kind} {pico}"),
@@ -102,6 +106,10 @@ impl Store {
                 _ => return Err(damaged()),
             };
             *sum += amount;
+            if lane == lane_name(Lane::Batch) {
+                let held = if kind == "reserve" { amount } else { -amount };
+                sums.held += held;
+            }
         }
         Ok(sums)
     }

@@ -113,7 +113,7 @@ fn view(
         rows: standing.facts.rows,
         shards: counts(&standing.shards),
         tally: verdict::with_invalid(standing.tally.clone(), standing.facts.invalid),
-        held: ledger.reserved - ledger.settled - ledger.released - ledger.unknown,
+        held: ledger.held,
         budget: limits.budget,
         elapsed: now - record.created_at,
         slack: limits.deadline.map(|deadline| deadline - now),

@@ -106,9 +106,7 @@ impl Machine {
                     self.transfers(|s| matches!(s, ShardState::Ended(_)))
                         .then_some(act)
                 }
-                ShardState::Collected(_)
-                | ShardState::Running
-                | ShardState::Settled(_) => None,
+                ShardState::Collected(_) | ShardState::Running | ShardState::Settled(_) => None,
             };
             if let Some(act) = act {
                 self.live_mut(no).busy = true;

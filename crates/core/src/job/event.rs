@@ -281,8 +281,8 @@ pub enum RowAnswer {
     Message {
         /// Why it stopped.
         stop: StopReason,
-        /// What it cost.
-        cost: Usd,
+        /// What it cost, and would have cost by other routes.
+        sums: Box<Tally>,
     },
     /// A success that cannot be read; it was billed, nobody knows how much.
     Unreadable,

@@ -13,7 +13,7 @@ use crate::job::event::{Act, Event, Scouted, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
 use crate::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream};
-use crate::job::sync_lane::{Progress, SyncLane};
+use crate::job::sync_lane::SyncLane;
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
 
@@ -100,7 +100,7 @@ impl Machine {
     pub fn new(
         facts: Facts,
         shards: Vec<Shard>,
-        progress: BTreeMap<ShardNo, Progress>,
+        progress: BTreeMap<ShardNo, Tally>,
         now: Timestamp,
     ) -> Self {
         let fresh = shards.iter().all(|s| s.state == ShardState::Planned);
@@ -127,7 +127,9 @@ impl Machine {
         };
         for (no, live) in &machine.shards {
             if live.shard.state == ShardState::Running {
-                machine.sync.resume(*no, progress.get(no).cloned().unwrap_or_default());
+                machine
+                    .sync
+                    .resume(*no, progress.get(no).cloned().unwrap_or_default());
             }
         }
         machine
@@ -189,19 +191,13 @@ impl Machine {
     /// Sums over everything settled, and what running sync shards have spent.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let mut sum = Tally::default();
+        let mut sum = self.sync.tally();
         for live in self.shards.values() {
             if let ShardState::Settled(tally) = &live.shard.state {
                 sum.add(tally);
             }
         }
         sum
-    }
-
-    /// Rows that have an answer on the sync lane but are not settled yet.
-    #[must_use]
-    pub fn answered_in_flight(&self) -> u64 {
-        self.sync.answered()
     }
 
     fn apply(&mut self, now: Timestamp, event: Event, dice: Dice<'_>, out: &mut Step) {

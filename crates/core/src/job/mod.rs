@@ -16,7 +16,6 @@ mod sync_lane;
 
 pub use event::{Act, Event, Stop, Write};
 pub use machine::{Facts, Machine, Status, Step};
-pub use sync_lane::Progress;
 
 #[cfg(test)]
 mod tests;

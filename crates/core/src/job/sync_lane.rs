@@ -10,7 +10,7 @@ use offpeak_wire::error::{Billing, ErrorKind};
 
 use crate::job::event::{Act, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::machine::{Machine, Step};
-use crate::job::outcome::OutcomeClass;
+use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::pace::{Dice, Pause, RetryBudget, Window};
 use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
 use crate::job::settlement::GUARD_PERCENT;
@@ -31,17 +31,6 @@ const BLAMED_AFTER: u16 = 10;
 /// First answers that the guard looks at.
 const GUARD_FIRST: u64 = 20;
 const GUARD_LAST: u64 = 200;
-
-/// What the journal says of a running sync shard.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
-    /// Billed so far, from reported usage.
-    pub spent: Usd,
-    /// Held for calls of unknown outcome.
-    pub unknown: Usd,
-    /// Rows with a terminal answer.
-    pub answered: u64,
-}
 
 /// The lane.
 #[derive(Debug, Default)]
@@ -67,7 +56,8 @@ pub(crate) struct SyncLane {
 
 #[derive(Debug, Default)]
 struct Open {
-    progress: Progress,
+    /// Sums over the rows with a terminal answer, and what is held for calls of unknown outcome.
+    progress: Tally,
     /// The next reference to read; `None` when all were.
     next: Option<u32>,
     fetching: bool,
@@ -93,7 +83,7 @@ struct Flight {
 }
 
 impl SyncLane {
-    pub(crate) fn resume(&mut self, no: ShardNo, progress: Progress) {
+    pub(crate) fn resume(&mut self, no: ShardNo, progress: Tally) {
         self.open.insert(
             no,
             Open {
@@ -116,8 +106,13 @@ impl SyncLane {
         self.open.values().any(|o| o.fetching)
     }
 
-    pub(crate) fn answered(&self) -> u64 {
-        self.open.values().map(|o| o.progress.answered).sum()
+    /// Sums over the open shards.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for open in self.open.values() {
+            sum.add(&open.progress);
+        }
+        sum
     }
 
     /// Spent, unknown and held by calls in flight of one shard.
@@ -129,7 +124,7 @@ impl SyncLane {
             .get(&no)
             .map(|o| o.progress.clone())
             .unwrap_or_default();
-        progress.spent + progress.unknown + held
+        progress.cost + progress.unknown + held
     }
 
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
@@ -184,12 +179,12 @@ impl SyncLane {
             self.warming.remove(&prefix);
         }
         match answer {
-            RowAnswer::Message { stop, cost } => {
+            RowAnswer::Message { stop, sums } => {
                 if let Some(prefix) = queued.row.prefix {
                     self.warm.insert(prefix, sent_at);
                 }
                 self.went_through();
-                self.open_mut(no).progress.spent += cost;
+                self.open_mut(no).progress.add(&sums);
                 let class = match judge(&Finding::Message(stop), queued.row.attempts) {
                     Judgement::Final(class) => class,
                     Judgement::Again(_) | Judgement::Stop(_) => OutcomeClass::Succeeded,
@@ -198,7 +193,7 @@ impl SyncLane {
             }
             RowAnswer::Unreadable => {
                 self.went_through();
-                self.open_mut(no).progress.unknown += queued.row.worst;
+                self.hold_unknown(no, queued.row.worst);
                 self.done(
                     no,
                     OutcomeClass::ResultUnreadable,
@@ -207,7 +202,7 @@ impl SyncLane {
             }
             RowAnswer::Lost { sent } => {
                 if sent == Sent::Whole {
-                    self.open_mut(no).progress.unknown += queued.row.worst;
+                    self.hold_unknown(no, queued.row.worst);
                 }
                 self.pause.failed(now, None, dice);
                 self.window.refused(now);
@@ -219,7 +214,7 @@ impl SyncLane {
                 retry_after,
             } => {
                 if kind.billing() == Billing::Possible {
-                    self.open_mut(no).progress.unknown += queued.row.worst;
+                    self.hold_unknown(no, queued.row.worst);
                 }
                 if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
                     self.pause.failed(now, retry_after, dice);
@@ -267,10 +262,18 @@ impl SyncLane {
         self.window.succeeded();
     }
 
+    /// Nobody knows whether a call was billed; its worst case stays set aside.
+    fn hold_unknown(&mut self, no: ShardNo, worst: Usd) {
+        let progress = &mut self.open_mut(no).progress;
+        progress.unknown += worst;
+        progress.unknown_calls += 1;
+    }
+
     fn done(&mut self, no: ShardNo, class: OutcomeClass, words: &str) {
         let open = self.open_mut(no);
         open.pending -= 1;
-        open.progress.answered += 1;
+        open.progress.outcomes.count(class);
+        open.progress.attempts += 1;
         self.finals += 1;
         if class.alarms() {
             self.alarms += 1;
@@ -348,7 +351,7 @@ impl Machine {
                 return;
             };
             self.move_to(no, ShardState::Running, out);
-            self.sync.resume(no, Progress::default());
+            self.sync.resume(no, Tally::default());
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) fn hint(problem: &ProblemKind) -> String {
         ProblemKind::MaxTokensAbove { max, .. } => format!("set `max_tokens` to {max} or less"),
         ProblemKind::Streams { .. } => "remove `stream` from the request".to_owned(),
         ProblemKind::NotInBatch(name) => {
-            format!("remove `{name}`, or send the job at once with --latency seconds")
+            format!("remove `{name}`, or send the job at once with --needs seconds")
         }
         ProblemKind::TooLong { .. } => "split the row, or shorten what it quotes".to_owned(),
         ProblemKind::MissingVariable { columns, .. } => format!(
@@ -114,7 +114,7 @@ pub(super) fn job_hint(problem: &ProblemKind) -> String {
         }
         ProblemKind::Streams { .. } => "remove `stream` from [params]".to_owned(),
         ProblemKind::NotInBatch(name) => {
-            format!("remove `{name}` from [params], or send the job at once with --latency seconds")
+            format!("remove `{name}` from [params], or send the job at once with --needs seconds")
         }
         _ => hint(problem),
     }
@@ -129,7 +129,7 @@ fn model_hint(error: &PriceError) -> String {
             format!("write \"{name}\"; or {}", error.hint())
         }
         PriceError::NotBatchable { .. } => {
-            "choose another model from `offpeak prices`, or send the job at once with --latency \
+            "choose another model from `offpeak prices`, or send the job at once with --needs \
              seconds"
                 .to_owned()
         }

@@ -29,7 +29,10 @@ impl Header {
     pub(super) fn parse(head: &[u8; HEADER_LEN]) -> Option<Self> {
         let mut fields = Fields(head);
         let (len, complement) = (u32::from_le_bytes(fields.take()?), fields.take()?);
-        (u32::from_le_bytes(complement) == !len).then_some(Self { len, check: fields.take()? })
+        (u32::from_le_bytes(complement) == !len).then_some(Self {
+            len,
+            check: fields.take()?,
+        })
     }
 
     pub(super) fn fits(self, payload: &[u8]) -> bool {
@@ -49,14 +52,24 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LEN]);
     match record {
-        Record::Sent { row, attempt, at, held } => {
+        Record::Sent {
+            row,
+            attempt,
+            at,
+            held,
+        } => {
             out.push(SENT);
             out.extend_from_slice(&row.to_le_bytes());
             out.extend_from_slice(&attempt.to_le_bytes());
             out.extend_from_slice(&at.as_micros().to_le_bytes());
             out.extend_from_slice(&held.pico().to_le_bytes());
         }
-        Record::Answered { row, at, status, body } => {
+        Record::Answered {
+            row,
+            at,
+            status,
+            body,
+        } => {
             out.push(ANSWERED);
             out.extend_from_slice(&row.to_le_bytes());
             out.extend_from_slice(&at.as_micros().to_le_bytes());
@@ -75,7 +88,10 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
     }
     let (head, payload) = out[start..].split_at_mut(HEADER_LEN);
     let len = u32::try_from(payload.len()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, "a journal record is at most 4 GiB long")
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a journal record is at most 4 GiB long",
+        )
     })?;
     head[..4].copy_from_slice(&len.to_le_bytes());
     head[4..8].copy_from_slice(&(!len).to_le_bytes());
@@ -101,7 +117,10 @@ pub(super) fn decode(payload: &[u8]) -> Option<Record> {
             status: u16::from_le_bytes(fields.take()?),
             body: std::mem::take(&mut fields.0).to_vec(),
         },
-        UNKNOWN => Record::Unknown { row, held: fields.money()? },
+        UNKNOWN => Record::Unknown {
+            row,
+            held: fields.money()?,
+        },
         NOT_SENT => Record::NotSent { row },
         _ => return None,
     };
@@ -119,7 +138,8 @@ impl Fields<'_> {
     }
 
     fn time(&mut self) -> Option<Timestamp> {
-        self.take().map(|b| Timestamp::from_micros(i64::from_le_bytes(b)))
+        self.take()
+            .map(|b| Timestamp::from_micros(i64::from_le_bytes(b)))
     }
 
     fn money(&mut self) -> Option<Usd> {

@@ -8,10 +8,26 @@ fn record() -> impl Strategy<Value = Record> {
     let at = any::<i64>().prop_map(Timestamp::from_micros);
     let held = any::<i64>().prop_map(|pico| Usd::from_pico(i128::from(pico)));
     prop_oneof![
-        (any::<u64>(), any::<u16>(), at.clone(), held.clone())
-            .prop_map(|(row, attempt, at, held)| Record::Sent { row, attempt, at, held }),
-        (any::<u64>(), at, any::<u16>(), prop::collection::vec(any::<u8>(), 0..80))
-            .prop_map(|(row, at, status, body)| Record::Answered { row, at, status, body }),
+        (any::<u64>(), any::<u16>(), at.clone(), held.clone()).prop_map(
+            |(row, attempt, at, held)| Record::Sent {
+                row,
+                attempt,
+                at,
+                held
+            }
+        ),
+        (
+            any::<u64>(),
+            at,
+            any::<u16>(),
+            prop::collection::vec(any::<u8>(), 0..80)
+        )
+            .prop_map(|(row, at, status, body)| Record::Answered {
+                row,
+                at,
+                status,
+                body
+            }),
         (any::<u64>(), held).prop_map(|(row, held)| Record::Unknown { row, held }),
         any::<u64>().prop_map(|row| Record::NotSent { row }),
     ]
@@ -107,7 +123,12 @@ fn a_record_can_be_read_again_by_its_offset() {
     let dir = tempfile::tempdir().unwrap();
     let group = [
         Record::NotSent { row: 1 },
-        Record::Answered { row: 2, at: Timestamp::EPOCH, status: 529, body: b"{}".to_vec() },
+        Record::Answered {
+            row: 2,
+            at: Timestamp::EPOCH,
+            status: 529,
+            body: b"{}".to_vec(),
+        },
     ];
     let (path, _) = written(dir.path(), &[group.to_vec()]);
     let mut seen = Vec::new();

@@ -38,7 +38,11 @@ impl MergeError {
                     _ => OutputError::Io { path, source },
                 }
             }
-            Self::Count { wanted, found } => OutputError::Count { wanted, found, rows },
+            Self::Count { wanted, found } => OutputError::Count {
+                wanted,
+                found,
+                rows,
+            },
         }
     }
 }
@@ -59,15 +63,20 @@ struct Segment {
 impl Merge {
     /// Looks at the first row of every segment in a directory.
     pub(super) fn open(dir: &Path) -> Result<Self, MergeError> {
-        let reading = |path: &Path, source| MergeError::Read { path: path.to_owned(), source };
-        let mut merge = Self { next: BinaryHeap::new(), segments: Vec::new() };
+        let reading = |path: &Path, source| MergeError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut merge = Self {
+            next: BinaryHeap::new(),
+            segments: Vec::new(),
+        };
         for entry in fs::read_dir(dir).map_err(|source| reading(dir, source))? {
             let path = entry.map_err(|source| reading(dir, source))?.path();
             if path.extension().is_none_or(|extension| extension != "seg") {
                 continue;
             }
-            let first =
-                SegmentReader::first_row(&path).map_err(|source| reading(&path, source))?;
+            let first = SegmentReader::first_row(&path).map_err(|source| reading(&path, source))?;
             if let Some(row) = first {
                 merge.next.push(Reverse((row, merge.segments.len())));
                 merge.segments.push(Segment { path, reader: None });
@@ -83,7 +92,10 @@ impl Merge {
         let mut wanted = 0;
         while let Some(Reverse((row, index))) = self.next.pop() {
             if row != wanted || row >= rows {
-                return Err(MergeError::Count { wanted, found: Some(row) });
+                return Err(MergeError::Count {
+                    wanted,
+                    found: Some(row),
+                });
             }
             let segment = &mut self.segments[index];
             // Stays with the segment for as long as it has the next row.
@@ -93,7 +105,14 @@ impl Merge {
                 None => segment.reader = None,
             }
         }
-        if wanted == rows { Ok(()) } else { Err(MergeError::Count { wanted, found: None }) }
+        if wanted == rows {
+            Ok(())
+        } else {
+            Err(MergeError::Count {
+                wanted,
+                found: None,
+            })
+        }
     }
 }
 
@@ -106,7 +125,10 @@ impl Segment {
         line: &mut Vec<u8>,
         out: &mut impl Write,
     ) -> Result<Option<u64>, MergeError> {
-        let reading = |source| MergeError::Read { path: self.path.clone(), source };
+        let reading = |source| MergeError::Read {
+            path: self.path.clone(),
+            source,
+        };
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => SegmentReader::open(&self.path).map_err(reading)?,

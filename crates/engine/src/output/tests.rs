@@ -24,7 +24,9 @@ impl Job {
             let mut segment = SegmentWriter::create(&path).unwrap();
             let mut framed = Vec::new();
             for row in rows {
-                frame(*row, &mut framed, |out| out.extend_from_slice(line(*row).as_bytes()));
+                frame(*row, &mut framed, |out| {
+                    out.extend_from_slice(line(*row).as_bytes());
+                });
             }
             segment.append(&framed).unwrap();
             segment.finish().unwrap();
@@ -49,7 +51,10 @@ impl Job {
 }
 
 fn line(row: u64) -> String {
-    format!("{{\"row\":{row},\"text\":\"{}\"}}\n", "x".repeat((row % 50) as usize))
+    format!(
+        "{{\"row\":{row},\"text\":\"{}\"}}\n",
+        "x".repeat((row % 50) as usize)
+    )
 }
 
 fn whole(rows: u64) -> Vec<u8> {
@@ -79,11 +84,12 @@ proptest! {
 
     #[test]
     fn one_row_too_few_or_too_many_leaves_no_file(
-        rows in 1u64..60, split in any::<prop::sample::Index>(),
+        rows in 1usize..60, split in any::<prop::sample::Index>(),
         victim in any::<prop::sample::Index>(), twice: bool,
     ) {
-        let split = split.index(rows as usize + 1);
-        let victim = victim.index(rows as usize) as u64;
+        let split = split.index(rows + 1);
+        let victim = victim.index(rows) as u64;
+        let rows = rows as u64;
         let all: Vec<u64> = (0..rows).collect();
         let mut segments = vec![all[..split].to_vec(), all[split..].to_vec()];
         if twice {
@@ -150,7 +156,11 @@ impl Write for SmallDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fit = bytes.len().min(self.room);
         self.room -= fit;
-        if fit == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(fit) }
+        if fit == 0 {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(fit)
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -164,7 +174,10 @@ fn a_full_disk_says_how_far_it_came_and_that_nothing_is_lost() {
     let merge = Merge::open(&job.spool.outcomes_dir()).unwrap();
     let error = fill(merge, 10, Path::new("out.jsonl"), SmallDisk { room: 100 }).map(|_| ());
     let error = error.unwrap_err();
-    assert_eq!(error.to_string(), "out.jsonl: no space left after 100 bytes");
+    assert_eq!(
+        error.to_string(),
+        "out.jsonl: no space left after 100 bytes"
+    );
     assert!(error.hint().starts_with("nothing is lost: free some space"));
     assert_eq!(job.write(10, false).unwrap().rows, 10);
 }
@@ -176,6 +189,9 @@ fn a_segment_cut_short_is_an_error_that_names_it() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     let error = job.write(10, false).unwrap_err();
-    assert!(matches!(&error, OutputError::Io { path: named, .. } if *named == path), "{error}");
+    assert!(
+        matches!(&error, OutputError::Io { path: named, .. } if *named == path),
+        "{error}"
+    );
     assert!(job.files().is_empty());
 }

@@ -16,9 +16,9 @@ use offpeak_core::job::shard::{Collection, RowRange, Shard};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::error::ErrorBody;
-use offpeak_wire::message::MessageView;
 use offpeak_wire::result::{ResultLine, RowResult};
 
+use super::answer::Answer;
 use super::index::{ResultIndex, Span, load_rows};
 use super::line::Reason;
 use super::row::{Part, Row, Travel};
@@ -54,7 +54,10 @@ pub fn settle_batch(
     let index = ResultIndex::build(&path, ctx.job, shard.no, &rows)?;
     let work = Work {
         ctx: *ctx,
-        travel: Travel { lane: Lane::Batch, marked: shard.mark.is_some() },
+        travel: Travel {
+            lane: Lane::Batch,
+            marked: shard.mark.is_some(),
+        },
         created_at: collection.upstream.created_at,
         results: &path,
         chunks: chunks(rows.len(), |position| index.bytes_of(position)),
@@ -66,7 +69,9 @@ pub fn settle_batch(
         SegmentWriter::create(&segment_path).map_err(SettleError::io(&segment_path))?;
     let mut whole = Part::default();
     work.run(|part| {
-        segment.append(&part.framed).map_err(SettleError::io(&segment_path))?;
+        segment
+            .append(&part.framed)
+            .map_err(SettleError::io(&segment_path))?;
         whole.append(part);
         Ok(())
     })?;
@@ -94,10 +99,23 @@ fn write_leftovers(
         .map_err(SettleError::io(&ctx.spool.refs(file)))?;
     Ok(Some(Leftovers {
         rows,
-        bytes: whole.leftovers.iter().map(|row| u64::from(row.request_len)).sum(),
-        worst: whole.leftovers.iter().map(|row| Usd::from_pico(row.worst.into())).sum(),
+        bytes: whole
+            .leftovers
+            .iter()
+            .map(|row| u64::from(row.request_len))
+            .sum(),
+        worst: whole
+            .leftovers
+            .iter()
+            .map(|row| Usd::from_pico(row.worst.into()))
+            .sum(),
         expired: whole.expired,
-        round_max: whole.leftovers.iter().map(|row| row.round).max().unwrap_or(0),
+        round_max: whole
+            .leftovers
+            .iter()
+            .map(|row| row.round)
+            .max()
+            .unwrap_or(0),
     }))
 }
 
@@ -158,7 +176,12 @@ impl Work<'_> {
         })
     }
 
-    fn settle_every(&self, first: usize, step: usize, parts: &SyncSender<Result<Part, SettleError>>) {
+    fn settle_every(
+        &self,
+        first: usize,
+        step: usize,
+        parts: &SyncSender<Result<Part, SettleError>>,
+    ) {
         let mut desk = match Desk::open(self) {
             Ok(desk) => desk,
             // Nobody listens any more only if another thread failed first.
@@ -184,7 +207,7 @@ struct Desk<'a> {
 
 /// What the lines of a row say.
 enum Found<'a> {
-    Message(MessageView<'a>),
+    Answer(Answer<'a>),
     Error(ErrorBody),
     Expired,
     Canceled,
@@ -194,7 +217,12 @@ enum Found<'a> {
 impl<'a> Desk<'a> {
     fn open(work: &'a Work<'a>) -> Result<Self, SettleError> {
         let results = File::open(work.results).map_err(SettleError::io(work.results))?;
-        Ok(Self { work, spool: SpoolReader::open(work.ctx.spool)?, results, line: Vec::new() })
+        Ok(Self {
+            work,
+            spool: SpoolReader::open(work.ctx.spool)?,
+            results,
+            line: Vec::new(),
+        })
     }
 
     fn settle(&mut self, chunk: Range<usize>) -> Result<Part, SettleError> {
@@ -206,7 +234,12 @@ impl<'a> Desk<'a> {
     }
 
     fn settle_row(&mut self, position: usize, part: &mut Part) -> Result<(), SettleError> {
-        let Self { work, spool, results, line } = self;
+        let Self {
+            work,
+            spool,
+            results,
+            line,
+        } = self;
         let reference = work.rows[position];
         let spooled = spool.read(reference.at)?;
         let row = Row::new(&work.ctx, reference, &spooled)?;
@@ -226,7 +259,7 @@ impl<'a> Desk<'a> {
 impl Work<'_> {
     fn conclude(&self, row: Row<'_>, found: Found<'_>, part: &mut Part) -> Result<(), SettleError> {
         let finding = match &found {
-            Found::Message(message) => Finding::Message(message.stop_reason.clone()),
+            Found::Answer(answer) => Finding::Message(answer.stop_reason.clone()),
             Found::Error(error) => Finding::Error(error.kind),
             Found::Expired => Finding::Expired,
             Found::Canceled => Finding::Canceled,
@@ -253,9 +286,16 @@ impl Work<'_> {
         };
         let attempts = row.attempts_before() + 1;
         match found {
-            Found::Message(message) => {
-                let answer = (class, &message);
-                part.answered(&self.ctx, self.travel, row, self.created_at, attempts, answer)?;
+            Found::Answer(answer) => {
+                let answer = (class, answer);
+                part.answered(
+                    &self.ctx,
+                    self.travel,
+                    row,
+                    self.created_at,
+                    attempts,
+                    answer,
+                )?;
             }
             Found::Error(error) => {
                 part.failed(self.travel, row, attempts, class, Reason::of_error(&error));
@@ -281,8 +321,14 @@ impl Work<'_> {
 /// The reference of a row that is tried again, with this try counted.
 fn next_try(row: RowRef, again: Again) -> RowRef {
     match again {
-        Again::Failed => RowRef { attempts: row.attempts.saturating_add(1), ..row },
-        Again::Expired => RowRef { round: row.round.saturating_add(1), ..row },
+        Again::Failed => RowRef {
+            attempts: row.attempts.saturating_add(1),
+            ..row
+        },
+        Again::Expired => RowRef {
+            round: row.round.saturating_add(1),
+            ..row
+        },
         Again::Canceled => row,
     }
 }
@@ -316,8 +362,8 @@ fn find(line: &[u8]) -> Found<'_> {
     }
     match ResultLine::parse(line).map(|line| line.result) {
         Err(problem) => unreadable(&problem),
-        Ok(RowResult::Succeeded { message }) => match MessageView::parse(message) {
-            Ok(message) => Found::Message(message),
+        Ok(RowResult::Succeeded { message }) => match Answer::read(message) {
+            Ok(answer) => Found::Answer(answer),
             Err(problem) => unreadable(&problem),
         },
         Ok(RowResult::Errored { error, .. }) => Found::Error(error),

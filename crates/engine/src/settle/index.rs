@@ -124,9 +124,9 @@ impl ResultIndex {
         rows: &[RowRef],
     ) -> Result<Self, SettleError> {
         let parts = scan(path, |offset, line| match whose(line, job, shard, rows) {
-            Whose::Row(position) => {
-                u32::try_from(line.len()).ok().map(|len| (position, Span { offset, len }))
-            }
+            Whose::Row(position) => u32::try_from(line.len())
+                .ok()
+                .map(|len| (position, Span { offset, len })),
             Whose::Foreign | Whose::Unreadable => None,
         })?;
         let mut first = vec![Span { offset: 0, len: 0 }; rows.len()];
@@ -178,7 +178,9 @@ fn scan<T: Send>(
     path: &Path,
     each: impl Fn(u64, &[u8]) -> T + Sync,
 ) -> Result<Vec<Vec<T>>, SettleError> {
-    let len = std::fs::metadata(path).map_err(SettleError::io(path))?.len();
+    let len = std::fs::metadata(path)
+        .map_err(SettleError::io(path))?
+        .len();
     let stretch = len.div_ceil(threads() as u64).max(STRETCH_MIN);
     let starts: Vec<u64> = (0..len.div_ceil(stretch)).map(|n| n * stretch).collect();
     let each = &each;
@@ -187,8 +189,12 @@ fn scan<T: Send>(
             .into_iter()
             .map(|start| scope.spawn(move || scan_stretch(path, start..start + stretch, each)))
             .collect();
-        let joined = parts.into_iter().map(|part| part.join().expect("scanning does not panic"));
-        joined.map(|part| part.map_err(SettleError::io(path))).collect()
+        let joined = parts
+            .into_iter()
+            .map(|part| part.join().expect("scanning does not panic"));
+        joined
+            .map(|part| part.map_err(SettleError::io(path)))
+            .collect()
     })
 }
 

@@ -10,7 +10,7 @@ use offpeak_core::price::Lane;
 use offpeak_core::units::Usd;
 use offpeak_wire::error::ErrorBody;
 
-use super::answer::Answer;
+use super::answer::Shown;
 
 /// One row's outcome, as the user gets it.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(crate) struct Line<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) class: OutcomeClass,
     /// What was answered, if anything that can be read was.
-    pub(crate) answer: Option<Answer<'a>>,
+    pub(crate) answer: Option<Shown<'a>>,
     /// What the row cost; `None` when nobody can say.
     pub(crate) cost: Option<Usd>,
     /// The way it went; `None` when it was never sent.
@@ -29,7 +29,6 @@ pub(crate) struct Line<'a> {
     /// Why there is no answer.
     pub(crate) error: Option<Reason<'a>>,
 }
-
 
 /// Lane and whether the cache was in play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +68,11 @@ impl<'a> Reason<'a> {
 
     /// A reason that the upstream did not word.
     pub(crate) fn of_class(class: OutcomeClass, message: &'a str) -> Self {
-        Self { kind: class.as_str(), message, request_id: None }
+        Self {
+            kind: class.as_str(),
+            message,
+            request_id: None,
+        }
     }
 }
 
@@ -160,9 +163,16 @@ mod tests {
         Line {
             key: b"\"a1\"",
             class: OutcomeClass::Succeeded,
-            answer: Some(Answer { text: Text::Escaped(vec![r#""a \u00e9""#]), message: MESSAGE, usage: USAGE }),
+            answer: Some(Shown {
+                text: Text::Escaped(vec![r#""a \u00e9""#]),
+                message: MESSAGE,
+                usage: USAGE,
+            }),
             cost: Some(Usd::from_pico(123_000_000)),
-            route: Some(Route { lane: Lane::Batch, cache: true }),
+            route: Some(Route {
+                lane: Lane::Batch,
+                cache: true,
+            }),
             attempts: 1,
             error: None,
         }
@@ -170,8 +180,19 @@ mod tests {
 
     fn failed<'a>(class: OutcomeClass, attempts: u32, error: Reason<'a>) -> Line<'a> {
         let cost = (class != OutcomeClass::ResultUnreadable).then_some(Usd::ZERO);
-        let route = Some(Route { lane: Lane::Batch, cache: false });
-        Line { key: b"17", class, answer: None, cost, route, attempts, error: Some(error) }
+        let route = Some(Route {
+            lane: Lane::Batch,
+            cache: false,
+        });
+        Line {
+            key: b"17",
+            class,
+            answer: None,
+            cost,
+            route,
+            attempts,
+            error: Some(error),
+        }
     }
 
     fn written(line: &Line<'_>) -> String {
@@ -192,11 +213,25 @@ mod tests {
         let ours = Reason::of_class;
         let lines = [
             succeeded(),
-            Line { class: OutcomeClass::Truncated, ..succeeded() },
-            Line { class: OutcomeClass::Refused, ..succeeded() },
-            failed(OutcomeClass::Errored, 1, Reason::of_error(&refused_before_it_ran)),
+            Line {
+                class: OutcomeClass::Truncated,
+                ..succeeded()
+            },
+            Line {
+                class: OutcomeClass::Refused,
+                ..succeeded()
+            },
+            failed(
+                OutcomeClass::Errored,
+                1,
+                Reason::of_error(&refused_before_it_ran),
+            ),
             failed(OutcomeClass::Exhausted, 3, Reason::of_error(&overloaded)),
-            failed(OutcomeClass::Expired, 2, ours(OutcomeClass::Expired, "not run in time")),
+            failed(
+                OutcomeClass::Expired,
+                2,
+                ours(OutcomeClass::Expired, "not run in time"),
+            ),
             failed(
                 OutcomeClass::ResultUnreadable,
                 1,
@@ -209,9 +244,19 @@ mod tests {
     #[test]
     fn line_breaks_between_tokens_do_not_break_the_line() {
         let message = b"{\r\n  \"id\": \"a\\nb\"\n}\n";
-        let answer = Some(Answer { text: Text::Plain(String::new()), message, usage: b"{\n}" });
-        let line = written(&Line { answer, ..succeeded() });
+        let answer = Some(Shown {
+            text: Text::Plain(String::new()),
+            message,
+            usage: b"{\n}",
+        });
+        let line = written(&Line {
+            answer,
+            ..succeeded()
+        });
         assert_eq!(line.matches('\n').count(), 1);
-        assert!(line.contains(r#""message":{    "id": "a\nb" },"usage":{ },"#), "{line}");
+        assert!(
+            line.contains(r#""message":{    "id": "a\nb" },"usage":{ },"#),
+            "{line}"
+        );
     }
 }

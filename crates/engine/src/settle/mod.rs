@@ -9,6 +9,7 @@ mod batch;
 mod error;
 mod index;
 pub(crate) mod line;
+pub(crate) mod priced;
 mod row;
 pub(crate) mod segment;
 mod sync;
@@ -20,8 +21,8 @@ use crate::spool::SpoolDir;
 
 pub use batch::settle_batch;
 pub use error::SettleError;
-pub use offpeak_core::job::event::{Leftovers, Settlement};
 pub use index::{Census, census};
+pub use offpeak_core::job::event::{Leftovers, Settlement};
 pub use sync::settle_sync;
 
 /// What settling needs to know of the job.
@@ -44,7 +45,9 @@ const THREADS_MAX: usize = 4;
 
 /// How many threads work at a shard. Their number shows in nothing but the time.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(THREADS_MAX)
 }
 
 #[cfg(test)]

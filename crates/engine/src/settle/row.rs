@@ -3,14 +3,14 @@
 //! Leaves out where the answer comes from and whether the row is tried again (`batch`, `sync`).
 
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
-use offpeak_core::price::{Lane, PriceError};
+use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::error::ErrorKind;
-use offpeak_wire::message::MessageView;
 use offpeak_wire::usage::Usage;
 
 use super::answer::Answer;
 use super::line::{self, Line, Reason, Route};
+use super::priced::priced;
 use super::segment;
 use super::{SettleContext, SettleError};
 use crate::spool::{RowMeta, RowRef, SpooledRow};
@@ -76,13 +76,20 @@ impl<'a> Row<'a> {
         spooled: &SpooledRow<'a>,
     ) -> Result<Self, SettleError> {
         let RowMeta { row, model, .. } = spooled.meta;
-        let inconsistent = |problem| SettleError::Inconsistent { row: reference.row, problem };
+        let inconsistent = |problem| SettleError::Inconsistent {
+            row: reference.row,
+            problem,
+        };
         if row != reference.row {
             return Err(inconsistent("its reference leads to another row"));
         }
         let model = ctx.models.get(usize::from(model));
         let model = model.ok_or_else(|| inconsistent("its model has no name"))?;
-        Ok(Self { reference, key: spooled.key, model })
+        Ok(Self {
+            reference,
+            key: spooled.key,
+            model,
+        })
     }
 
     /// Tries that reached the upstream before this shard; every round that expired was one.
@@ -99,13 +106,6 @@ pub(super) struct Travel {
     pub(super) marked: bool,
 }
 
-/// What an answer cost, and would have cost.
-struct Priced {
-    cost: Usd,
-    naive: Usd,
-    plain_batch: Usd,
-}
-
 impl Part {
     /// A row was answered: final, whatever the answer says.
     pub(super) fn answered(
@@ -115,32 +115,38 @@ impl Part {
         row: Row<'_>,
         at: Timestamp,
         attempts: u32,
-        (class, message): (OutcomeClass, &MessageView<'_>),
+        (class, answer): (OutcomeClass, Answer<'_>),
     ) -> Result<(), SettleError> {
-        let usage = &message.usage;
-        let priced = price(ctx, travel.lane, at, &row, message)?;
+        let usage = &answer.usage;
+        let priced = priced(ctx.book, travel.lane, at, [&answer.model, row.model], usage);
+        let priced = priced.map_err(|source| SettleError::Unpriced {
+            row: row.reference.row,
+            key: key_text(row.key),
+            model: answer.model.to_string(),
+            source: Box::new(source),
+        })?;
         self.tally.outcomes.count(class);
-        self.tally.cost += priced.cost;
-        self.tally.naive += priced.naive;
-        self.tally.plain_batch += priced.plain_batch;
-        self.tally.input_tokens += usage.input_tokens;
-        self.tally.cache_read_tokens += usage.cache_read_input_tokens;
-        self.tally.cache_write_tokens += usage.cache_creation_input_tokens;
-        self.tally.output_tokens += usage.output_tokens;
+        self.tally.add(&priced);
         if !class.is_success() {
-            let reason = format!("{} ({})", class.as_str(), message.stop_reason.as_str());
+            let reason = format!("{} ({})", class.as_str(), answer.stop_reason.as_str());
             self.examples.add(row.reference.row, row.key, &reason);
         }
         let cache = travel.marked || touches_cache(usage);
-        self.write(row, &Line {
-            key: row.key,
-            class,
-            answer: Some(Answer::of(message)),
-            cost: Some(priced.cost),
-            route: Some(Route { lane: travel.lane, cache }),
-            attempts,
-            error: None,
-        });
+        self.write(
+            row,
+            &Line {
+                key: row.key,
+                class,
+                answer: Some(answer.shown),
+                cost: Some(priced.cost),
+                route: Some(Route {
+                    lane: travel.lane,
+                    cache,
+                }),
+                attempts,
+                error: None,
+            },
+        );
         Ok(())
     }
 
@@ -178,9 +184,18 @@ impl Part {
     ) {
         let class = OutcomeClass::ResultUnreadable;
         self.examples.add(row.reference.row, row.key, problem);
-        let message =
-            format!("{problem}; the row was probably billed, at most ${}", held.to_decimal());
-        self.ended(travel, row, attempts, class, None, Reason::of_class(class, &message));
+        let message = format!(
+            "{problem}; the row was probably billed, at most ${}",
+            held.to_decimal()
+        );
+        self.ended(
+            travel,
+            row,
+            attempts,
+            class,
+            None,
+            Reason::of_class(class, &message),
+        );
     }
 
     fn ended(
@@ -193,13 +208,29 @@ impl Part {
         error: Reason<'_>,
     ) {
         self.tally.outcomes.count(class);
-        let route = (attempts > 0).then_some(Route { lane: travel.lane, cache: travel.marked });
+        let route = (attempts > 0).then_some(Route {
+            lane: travel.lane,
+            cache: travel.marked,
+        });
         let error = Some(error);
-        self.write(row, &Line { key: row.key, class, answer: None, cost, route, attempts, error });
+        self.write(
+            row,
+            &Line {
+                key: row.key,
+                class,
+                answer: None,
+                cost,
+                route,
+                attempts,
+                error,
+            },
+        );
     }
 
     fn write(&mut self, row: Row<'_>, line: &Line<'_>) {
-        segment::frame(row.reference.row, &mut self.framed, |out| line::write_line(line, out));
+        segment::frame(row.reference.row, &mut self.framed, |out| {
+            line::write_line(line, out);
+        });
     }
 
     /// Adds the part of the rows that follow; what is already in the segment is not kept.
@@ -224,50 +255,12 @@ fn touches_cache(usage: &Usage) -> bool {
     usage.cache_read_input_tokens > 0 || usage.cache_creation_input_tokens > 0
 }
 
-/// Prices an answer by the model it names. If the price book does not know that name, the request's
-/// holds: an alias may answer under an id that is younger than the book.
-fn price(
-    ctx: &SettleContext<'_>,
-    lane: Lane,
-    at: Timestamp,
-    row: &Row<'_>,
-    message: &MessageView<'_>,
-) -> Result<Priced, SettleError> {
-    let priced = match price_as(ctx, lane, at, &message.model, &message.usage) {
-        Err(PriceError::UnknownModel { .. }) => {
-            price_as(ctx, lane, at, row.model, &message.usage)
-        }
-        priced => priced,
-    };
-    priced.map_err(|source| SettleError::Unpriced {
-        row: row.reference.row,
-        key: key_text(row.key),
-        model: message.model.to_string(),
-        source: Box::new(source),
-    })
-}
-
-fn price_as(
-    ctx: &SettleContext<'_>,
-    lane: Lane,
-    at: Timestamp,
-    model: &str,
-    usage: &Usage,
-) -> Result<Priced, PriceError> {
-    let cost = ctx.book.bill(at, lane, model, usage)?.total();
-    let naive = ctx.book.naive(at, model, usage)?;
-    let plain_batch = match ctx.book.plain_batch(at, model, usage) {
-        // Then there is no cheaper way without a cache than the naive one.
-        Err(PriceError::NotBatchable { .. }) => naive,
-        priced => priced?,
-    };
-    Ok(Priced { cost, naive, plain_batch })
-}
-
 fn key_text(key: &[u8]) -> String {
     short(&String::from_utf8_lossy(key)).to_owned()
 }
 
 fn short(text: &str) -> &str {
-    text.char_indices().nth(EXAMPLE_CHARS).map_or(text, |(end, _)| &text[..end])
+    text.char_indices()
+        .nth(EXAMPLE_CHARS)
+        .map_or(text, |(end, _)| &text[..end])
 }

@@ -49,7 +49,11 @@ impl SegmentWriter {
         let file = create_file(&temporary)?;
         let mut out = BufWriter::with_capacity(WRITE_BUFFER, file);
         out.write_all(MAGIC)?;
-        Ok(Self { out, temporary, path: path.to_owned() })
+        Ok(Self {
+            out,
+            temporary,
+            path: path.to_owned(),
+        })
     }
 
     /// Appends records made by [`frame`]; rows ascend over the whole segment.
@@ -59,10 +63,13 @@ impl SegmentWriter {
 
     /// Makes the segment durable and gives it its name.
     pub(crate) fn finish(self) -> io::Result<()> {
-        let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = self
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         fs::rename(&self.temporary, &self.path)?;
-        sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+        sync_dir(self.path.parent().unwrap_or(&self.path))
     }
 }
 
@@ -135,5 +142,8 @@ impl SegmentReader {
 }
 
 fn damaged(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("damaged outcome segment: {problem}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("damaged outcome segment: {problem}"),
+    )
 }

@@ -11,6 +11,7 @@ use offpeak_core::units::Usd;
 use offpeak_wire::error::{Billing, ErrorBody, ErrorKind};
 use offpeak_wire::message::MessageView;
 
+use super::answer::Answer;
 use super::index::{load_rows, position_of};
 use super::line::Reason;
 use super::row::{Part, Row, Travel};
@@ -43,7 +44,10 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
     let mut segment = SegmentWriter::create(&segment_path).map_err(io)?;
     let mut spool = SpoolReader::open(ctx.spool)?;
     let mut records = None;
-    let travel = Travel { lane: Lane::Sync, marked: shard.mark.is_some() };
+    let travel = Travel {
+        lane: Lane::Sync,
+        marked: shard.mark.is_some(),
+    };
     let mut part = Part::default();
     for (reference, state) in rows.iter().zip(&states) {
         let spooled = spool.read(reference.at)?;
@@ -158,15 +162,14 @@ impl RowState {
     }
 }
 
-fn read_states(
-    journal: &std::path::Path,
-    rows: &[RowRef],
-) -> Result<Vec<RowState>, SettleError> {
+fn read_states(journal: &std::path::Path, rows: &[RowRef]) -> Result<Vec<RowState>, SettleError> {
     let mut states = vec![RowState::default(); rows.len()];
     let mut stranger = None;
-    journal::replay_at(journal, |offset, record| match position_of(rows, record.row()) {
-        Some(position) => states[position].note(offset, &record),
-        None => stranger = Some(record.row()),
+    journal::replay_at(journal, |offset, record| {
+        match position_of(rows, record.row()) {
+            Some(position) => states[position].note(offset, &record),
+            None => stranger = Some(record.row()),
+        }
     })?;
     match stranger {
         Some(row) => {
@@ -191,15 +194,17 @@ fn conclude(
     part.tally.unknown_calls += u64::from(state.unknown_calls);
     match record {
         Some((LastKind::Message, Record::Answered { at, body, .. })) => {
-            let message = MessageView::parse(&body).map_err(|_| changed(row))?;
-            let finding = Finding::Message(message.stop_reason.clone());
+            let answer = Answer::read(&body).map_err(|_| changed(row))?;
+            let finding = Finding::Message(answer.stop_reason.clone());
             let Judgement::Final(class) = retry::judge(&finding, 0) else {
                 return Err(changed(row));
             };
-            part.answered(ctx, travel, row, at, attempts, (class, &message))
+            part.answered(ctx, travel, row, at, attempts, (class, answer))
         }
         Some((LastKind::Unreadable(held), Record::Answered { body, .. })) => {
-            let problem = MessageView::parse(&body).err().map(|problem| problem.to_string());
+            let problem = MessageView::parse(&body)
+                .err()
+                .map(|problem| problem.to_string());
             let problem = problem.ok_or_else(|| changed(row))?;
             part.unreadable(travel, row, attempts, held, &problem);
             Ok(())
@@ -241,7 +246,9 @@ fn unanswered(
     part: &mut Part,
 ) -> Result<(), SettleError> {
     if !ctx.canceled {
-        return Err(SettleError::Unfinished { row: row.reference.row });
+        return Err(SettleError::Unfinished {
+            row: row.reference.row,
+        });
     }
     let class = OutcomeClass::Canceled;
     let reason = Reason::of_class(class, "canceled before it was answered");
@@ -251,5 +258,8 @@ fn unanswered(
 
 fn changed(row: Row<'_>) -> SettleError {
     let problem = "its journal changed while it was read";
-    SettleError::Inconsistent { row: row.reference.row, problem }
+    SettleError::Inconsistent {
+        row: row.reference.row,
+        problem,
+    }
 }

@@ -41,7 +41,14 @@ impl Job {
         let refs = (0..rows).map(|row| spooled(&mut writer, row)).collect();
         writer.finish().unwrap();
         let models = vec!["claude-haiku-5-5".to_owned()];
-        Self { dir, spool, id: JobId::of_digest(&[7; 32]), models, refs, canceled: false }
+        Self {
+            dir,
+            spool,
+            id: JobId::of_digest(&[7; 32]),
+            models,
+            refs,
+            canceled: false,
+        }
     }
 
     fn ctx(&self) -> SettleContext<'_> {
@@ -74,19 +81,30 @@ impl Job {
     }
 
     fn custom_id(&self, shard: u32, row: u64) -> String {
-        let mark = Mark { job: self.id.clone(), shard: ShardNo(shard), row };
+        let mark = Mark {
+            job: self.id.clone(),
+            shard: ShardNo(shard),
+            row,
+        };
         mark.custom_id().as_str().to_owned()
     }
 
     fn leftovers(&self, settlement: &Settlement) -> Vec<RowRef> {
-        let Some(leftovers) = settlement.leftovers else { return Vec::new() };
-        RefsReader::open(&self.spool, leftovers.rows).unwrap().map(Result::unwrap).collect()
+        let Some(leftovers) = settlement.leftovers else {
+            return Vec::new();
+        };
+        RefsReader::open(&self.spool, leftovers.rows)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     /// The merged output, parsed.
     fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.output()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     fn output(&self) -> PathBuf {
@@ -113,8 +131,17 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
         geo_pinned: false,
     };
     let key = format!("\"k{row}\"");
-    let at = writer.append(&meta, key.as_bytes(), request.as_bytes()).unwrap();
-    RowRef { row, at, worst: WORST, attempts: 0, round: 0, request_len }
+    let at = writer
+        .append(&meta, key.as_bytes(), request.as_bytes())
+        .unwrap();
+    RowRef {
+        row,
+        at,
+        worst: WORST,
+        attempts: 0,
+        round: 0,
+        request_len,
+    }
 }
 
 fn at() -> Timestamp {
@@ -148,6 +175,8 @@ fn error(kind: &str) -> String {
 
 /// What the lines' costs come to: the tally must say the same.
 fn sum_of_costs(lines: &[Value]) -> Usd {
-    let costs = lines.iter().filter_map(|line| line["cost_picousd"].as_str());
+    let costs = lines
+        .iter()
+        .filter_map(|line| line["cost_picousd"].as_str());
     Usd::from_pico(costs.map(|cost| cost.parse::<i128>().unwrap()).sum())
 }

@@ -108,6 +108,15 @@ impl Lab {
         std::fs::remove_dir_all(self.data_dir()).unwrap();
     }
 
+    /// Puts the store back to where it was before the last step of the job.
+    pub(crate) fn reopen_job(&self) {
+        let path = self.data_dir().join("jobs.db");
+        let store = rusqlite::Connection::open(path).unwrap();
+        store
+            .execute("UPDATE job SET state = 'open', finished_at = NULL", [])
+            .unwrap();
+    }
+
     /// One life of the process, which ends by itself or after so much virtual time. It has a
     /// runtime of its own: when that is gone, nothing of the life goes on.
     pub(crate) fn live(&mut self, crash_after: Option<Duration>) -> Life {

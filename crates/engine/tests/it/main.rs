@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "a test that cannot go on says so by panicking"
 )]

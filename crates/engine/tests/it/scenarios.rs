@@ -234,3 +234,15 @@ fn an_unfinished_run_whose_input_changed_is_told() {
     let manifest = finished(lab.live(None));
     assert_eq!(manifest.run, 2);
 }
+
+#[test]
+fn a_run_that_died_after_its_output_was_in_place_ends_well() {
+    let mut lab = Lab::new(14, Config::default(), &rows(14, 20));
+    let manifest = finished(lab.live(None));
+    let output = std::fs::read(&lab.spec.output).unwrap();
+    lab.reopen_job();
+    let again = finished(lab.live(None));
+    assert_eq!(again.output_blake3, manifest.output_blake3);
+    assert_eq!(std::fs::read(&lab.spec.output).unwrap(), output);
+    lab.check(&again, 20);
+}

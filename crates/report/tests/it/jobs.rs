@@ -1,3 +1,5 @@
+//! The list of jobs.
+
 use offpeak_core::job::shard::JobId;
 use offpeak_report::{JobLine, jobs_text};
 

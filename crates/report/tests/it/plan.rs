@@ -1,3 +1,5 @@
+//! The plan screen: each decision that a newcomer should be able to follow.
+
 use offpeak_core::plan::{GroupProfile, Need, Plan, Sums, Workload, decide};
 use offpeak_core::price::{Book, Ceiling, Lane};
 use offpeak_core::units::{Span, Timestamp};

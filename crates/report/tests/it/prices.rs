@@ -1,3 +1,5 @@
+//! The price list.
+
 use offpeak_core::price::{Book, listing};
 use offpeak_core::units::Timestamp;
 use offpeak_report::prices_text;

@@ -1,3 +1,5 @@
+//! The table that ends a run.
+
 use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Usd};

@@ -1,6 +1,11 @@
 //! What the store promises, through its public door: jobs, shards moved by compare-and-set, a
 //! ledger that only grows, all of it still there after a restart.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
 use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
@@ -199,8 +204,12 @@ fn the_ledger_adds_up_and_cannot_be_rewritten() {
         ledger(LedgerKind::Unknown, 7),
         ledger(LedgerKind::Release, huge - 12),
     ];
-    fixture.store.commit(&id(1), at(1), &entries).unwrap();
+    fixture.store.commit(&id(1), at(1), &entries[..2]).unwrap();
+    let held = fixture.store.ledger(&id(1)).unwrap().held;
+    assert_eq!(held, Usd::from_pico(huge - 5));
+    fixture.store.commit(&id(1), at(2), &entries[2..]).unwrap();
     let sums = fixture.store.ledger(&id(1)).unwrap();
+    assert_eq!(sums.held, Usd::ZERO);
     assert_eq!(sums.reserved, sums.settled + sums.unknown + sums.released);
     let path = fixture.dir.path().join("jobs.db");
     let other = rusqlite::Connection::open(path).unwrap();

@@ -70,7 +70,10 @@ fn a_lost_create_is_sent_again_only_after_two_listings_five_minutes_apart() {
     while bench.step(listed(&bench, 0, &[])) != [Act::Prepare(ShardNo(0))] {
         looks += 1;
         assert_eq!(bench.state(0), "unknown");
-        assert!(bench.now - first < Span::from_secs(300), "this listing is proof");
+        assert!(
+            bench.now - first < Span::from_secs(300),
+            "this listing is proof"
+        );
         let mut acts = Vec::new();
         while acts.is_empty() {
             bench.now = bench.machine.next_timeout(bench.now).unwrap();

@@ -5,6 +5,7 @@ use offpeak_wire::message::StopReason;
 
 use super::{Bench, dollars, facts, shard};
 use crate::job::event::{Act, Event, RowAnswer, Sent, Stop, SyncRow};
+use crate::job::outcome::Tally;
 use crate::job::shard::ShardNo;
 use crate::job::{Facts, Status};
 use crate::price::Lane;
@@ -49,14 +50,16 @@ fn answer(bench: &mut Bench, row: u64, answer: RowAnswer) -> Vec<Act> {
 }
 
 fn good(bench: &mut Bench, row: u64) -> Vec<Act> {
-    answer(
-        bench,
-        row,
-        RowAnswer::Message {
-            stop: StopReason::EndTurn,
-            cost: Usd::from_pico(7),
-        },
-    )
+    answer(bench, row, message(StopReason::EndTurn, 7))
+}
+
+fn message(stop: StopReason, pico: i128) -> RowAnswer {
+    let cost = Usd::from_pico(pico);
+    let sums = Box::new(Tally {
+        cost,
+        ..Tally::default()
+    });
+    RowAnswer::Message { stop, sums }
 }
 
 fn error(kind: ErrorKind) -> RowAnswer {
@@ -233,14 +236,7 @@ fn useless_first_answers_stop_the_lane() {
     let mut answered = 0;
     while let Some(next) = flying.pop() {
         let stop = StopReason::MaxTokens;
-        let acts = answer(
-            &mut bench,
-            next,
-            RowAnswer::Message {
-                stop,
-                cost: Usd::ZERO,
-            },
-        );
+        let acts = answer(&mut bench, next, message(stop, 0));
         answered += 1;
         flying.extend(sends(&acts));
     }

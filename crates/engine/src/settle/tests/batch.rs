@@ -9,7 +9,11 @@ use super::*;
 /// What the results say of a row.
 #[derive(Debug, Clone)]
 enum Says {
-    Message { stop_reason: &'static str, input: u64, output: u64 },
+    Message {
+        stop_reason: &'static str,
+        input: u64,
+        output: u64,
+    },
     Error(&'static str),
     Canceled,
     Expired,
@@ -23,7 +27,11 @@ impl Says {
     fn results(&self) -> Vec<String> {
         let succeeded = |message: String| format!(r#"{{"type":"succeeded","message":{message}}}"#);
         match self {
-            Self::Message { stop_reason, input, output } => {
+            Self::Message {
+                stop_reason,
+                input,
+                output,
+            } => {
                 vec![succeeded(message(stop_reason, *input, *output))]
             }
             Self::Error(kind) => vec![format!(r#"{{"type":"errored","error":{}}}"#, error(kind))],
@@ -62,7 +70,9 @@ fn says() -> impl Strategy<Value = Says> {
 
 impl Job {
     fn lines_of(&self, shard: &Shard, says: &[Says]) -> Vec<String> {
-        let rows = RefsReader::open(&self.spool, shard.rows).unwrap().map(Result::unwrap);
+        let rows = RefsReader::open(&self.spool, shard.rows)
+            .unwrap()
+            .map(Result::unwrap);
         rows.zip(says)
             .flat_map(|(row, says)| {
                 let id = self.custom_id(shard.no.0, row.row);
@@ -164,17 +174,32 @@ fn what_is_left_over_is_summed_up_and_a_reached_cap_is_reported() {
         Says::Expired,
         Says::Expired,
         Says::Error("api_error"),
-        Says::Message { stop_reason: "end_turn", input: 10, output: 0 },
+        Says::Message {
+            stop_reason: "end_turn",
+            input: 10,
+            output: 0,
+        },
     ];
     let settlement = job.settle(4, 0..5, &says);
     let leftovers = settlement.leftovers.unwrap();
-    assert_eq!(leftovers.rows, RowRange { file: leftovers.rows.file, from: 0, to: 4 });
+    assert_eq!(
+        leftovers.rows,
+        RowRange {
+            file: leftovers.rows.file,
+            from: 0,
+            to: 4
+        }
+    );
     assert_eq!((leftovers.expired, leftovers.round_max), (2, 2));
     assert_eq!(leftovers.worst, Usd::from_pico(4 * i128::from(WORST)));
     assert_eq!(leftovers.bytes, 4 * u64::from(job.refs[0].request_len));
     let message = "because of billing_error".to_owned();
     assert_eq!(settlement.stop, Some((ErrorKind::Billing, message)));
-    assert_eq!(settlement.tally.cost, Usd::from_pico(500_000), "half the sync price");
+    assert_eq!(
+        settlement.tally.cost,
+        Usd::from_pico(500_000),
+        "half the sync price"
+    );
 }
 
 #[test]
@@ -184,13 +209,23 @@ fn a_row_without_a_readable_line_is_final_and_its_worst_case_is_held() {
     job.refs[1].round = 1;
     let settlement = job.settle(0, 0..2, &[Says::Nothing, Says::Garbage]);
     let tally = &settlement.tally;
-    assert_eq!((tally.unknown, tally.unknown_calls), (Usd::from_pico(1002), 2));
+    assert_eq!(
+        (tally.unknown, tally.unknown_calls),
+        (Usd::from_pico(1002), 2)
+    );
     assert_eq!(tally.cost, Usd::ZERO);
     let lines = job.lines();
     assert_eq!(lines[0]["status"], "result_unreadable");
-    assert_eq!(lines[0]["cost_picousd"], Value::Null, "nobody knows what it cost");
+    assert_eq!(
+        lines[0]["cost_picousd"],
+        Value::Null,
+        "nobody knows what it cost"
+    );
     assert_eq!(lines[1]["attempts"], 3);
-    assert_eq!(settlement.examples[0], "row 0 (key \"k0\"): its result line is missing");
+    assert_eq!(
+        settlement.examples[0],
+        "row 0 (key \"k0\"): its result line is missing"
+    );
     assert!(settlement.examples[1].starts_with("row 1 (key \"k1\"): unreadable result line"));
 }
 
@@ -201,7 +236,10 @@ fn the_third_failure_exhausts_a_row() {
     let settlement = job.settle(0, 0..1, &[Says::Error("api_error")]);
     assert_eq!(settlement.leftovers, None);
     let line = &job.lines()[0];
-    assert_eq!((&line["status"], &line["attempts"]), (&"exhausted".into(), &3.into()));
+    assert_eq!(
+        (&line["status"], &line["attempts"]),
+        (&"exhausted".into(), &3.into())
+    );
     assert_eq!(line["error"]["request_id"], "req_1");
 }
 
@@ -209,7 +247,11 @@ fn the_third_failure_exhausts_a_row() {
 fn an_answer_under_an_unknown_name_has_the_price_of_the_model_asked_for() {
     let mut job = Job::of(1);
     let shard = job.shard(0, Lane::Batch, 0..1);
-    let says = Says::Message { stop_reason: "end_turn", input: 10, output: 0 };
+    let says = Says::Message {
+        stop_reason: "end_turn",
+        input: 10,
+        output: 0,
+    };
     let lines = job.lines_of(&shard, &[says]);
     let dated = |line: &String| line.replace("claude-haiku-5-5", "claude-haiku-5-5-20261007");
     job.download(&shard, &lines.iter().map(dated).collect::<Vec<_>>());
@@ -220,21 +262,37 @@ fn an_answer_under_an_unknown_name_has_the_price_of_the_model_asked_for() {
     std::fs::remove_file(job.spool.outcomes(ShardNo(0))).unwrap();
     let error = settle_batch(&job.ctx(), &shard, &collection()).unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with("row 0 (key \"k0\"), answered by `claude-haiku-5-5-20261007`"), "{text}");
-    assert!(!job.spool.outcomes(ShardNo(0)).exists(), "nothing is settled at $0");
+    assert!(
+        text.starts_with("row 0 (key \"k0\"), answered by `claude-haiku-5-5-20261007`"),
+        "{text}"
+    );
+    assert!(
+        !job.spool.outcomes(ShardNo(0)).exists(),
+        "nothing is settled at $0"
+    );
 }
 
 #[test]
 fn the_route_tells_whether_the_cache_was_in_play() {
     let job = Job::of(2);
     let mut shard = job.shard(0, Lane::Batch, 0..2);
-    let says = [(); 2].map(|()| Says::Message { stop_reason: "end_turn", input: 1, output: 1 });
+    let says = [(); 2].map(|()| Says::Message {
+        stop_reason: "end_turn",
+        input: 1,
+        output: 1,
+    });
     let mut lines = job.lines_of(&shard, &says);
-    lines[1] = lines[1].replace("\"output_tokens\"", "\"cache_read_input_tokens\":1,\"output_tokens\"");
+    lines[1] = lines[1].replace(
+        "\"output_tokens\"",
+        "\"cache_read_input_tokens\":1,\"output_tokens\"",
+    );
     job.download(&shard, &lines);
     let routes = |shard: &Shard| {
         settle_batch(&job.ctx(), shard, &collection()).unwrap();
-        job.lines().iter().map(|line| line["route"].clone()).collect::<Vec<_>>()
+        job.lines()
+            .iter()
+            .map(|line| line["route"].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(routes(&shard), ["batch", "batch+cache"]);
     shard.mark = Some(offpeak_wire::request::Ttl::OneHour);
@@ -245,7 +303,11 @@ fn the_route_tells_whether_the_cache_was_in_play() {
 fn a_census_tells_lost_lines_from_foreign_ones() {
     let job = Job::of(5);
     let shard = job.shard(0, Lane::Batch, 0..5);
-    let answer = || Says::Message { stop_reason: "end_turn", input: 1, output: 1 };
+    let answer = || Says::Message {
+        stop_reason: "end_turn",
+        input: 1,
+        output: 1,
+    };
     let whole = [(); 5].map(|()| answer());
     job.download(&shard, &job.lines_of(&shard, &whole));
     let counted = census(&job.ctx(), &shard).unwrap();
@@ -258,6 +320,12 @@ fn a_census_tells_lost_lines_from_foreign_ones() {
     lines.push("<html>".to_owned());
     job.download(&shard, &lines);
     let counted = census(&job.ctx(), &shard).unwrap();
-    let expected = Census { lines: 7, missing: 2, malformed: 2, duplicate: 1, foreign: 1 };
+    let expected = Census {
+        lines: 7,
+        missing: 2,
+        malformed: 2,
+        duplicate: 1,
+        foreign: 1,
+    };
     assert_eq!(counted, expected);
 }

@@ -6,15 +6,28 @@ use super::*;
 use crate::journal::{Journal, Record};
 
 fn sent(row: u64) -> Record {
-    Record::Sent { row, attempt: 0, at: at(), held: Usd::from_pico(500) }
+    Record::Sent {
+        row,
+        attempt: 0,
+        at: at(),
+        held: Usd::from_pico(500),
+    }
 }
 
 fn answered(row: u64, status: u16, body: &str) -> Record {
-    Record::Answered { row, at: at(), status, body: body.as_bytes().to_vec() }
+    Record::Answered {
+        row,
+        at: at(),
+        status,
+        body: body.as_bytes().to_vec(),
+    }
 }
 
 fn unknown(row: u64) -> Record {
-    Record::Unknown { row, held: Usd::from_pico(500) }
+    Record::Unknown {
+        row,
+        held: Usd::from_pico(500),
+    }
 }
 
 impl Job {
@@ -26,14 +39,32 @@ impl Job {
     }
 }
 
-/// How one row fared, as its records, and as status, cost, attempts and unknown in its line.
-fn fates() -> Vec<(&'static str, Vec<Record>, (&'static str, Option<&'static str>, u64), i128)> {
+/// How a row fared: a name for it, its records, then status, cost and attempts in its line, and what
+/// is held as unknown.
+type Fate = (
+    &'static str,
+    Vec<Record>,
+    (&'static str, Option<&'static str>, u64),
+    i128,
+);
+
+fn fates() -> Vec<Fate> {
     let good = message("end_turn", 10, 0);
     vec![
-        ("answered", vec![sent(0), answered(0, 200, &good)], ("succeeded", Some("1000000"), 1), 0),
+        (
+            "answered",
+            vec![sent(0), answered(0, 200, &good)],
+            ("succeeded", Some("1000000"), 1),
+            0,
+        ),
         (
             "answered after a pause of the lane",
-            vec![sent(0), answered(0, 529, "{}"), sent(0), answered(0, 200, &good)],
+            vec![
+                sent(0),
+                answered(0, 529, "{}"),
+                sent(0),
+                answered(0, 200, &good),
+            ],
             ("succeeded", Some("1000000"), 2),
             0,
         ),
@@ -45,7 +76,12 @@ fn fates() -> Vec<(&'static str, Vec<Record>, (&'static str, Option<&'static str
         ),
         (
             "a try that did not leave is no attempt",
-            vec![sent(0), Record::NotSent { row: 0 }, sent(0), answered(0, 200, &good)],
+            vec![
+                sent(0),
+                Record::NotSent { row: 0 },
+                sent(0),
+                answered(0, 200, &good),
+            ],
             ("succeeded", Some("1000000"), 1),
             0,
         ),
@@ -57,13 +93,23 @@ fn fates() -> Vec<(&'static str, Vec<Record>, (&'static str, Option<&'static str
         ),
         (
             "failed for good",
-            vec![sent(0), answered(0, 500, "{}"), sent(0), answered(0, 500, "{}")],
+            vec![
+                sent(0),
+                answered(0, 500, "{}"),
+                sent(0),
+                answered(0, 500, "{}"),
+            ],
             ("exhausted", Some("0"), 2),
             0,
         ),
         (
             "a timeout may have been billed",
-            vec![sent(0), answered(0, 504, "{}"), sent(0), answered(0, 200, &good)],
+            vec![
+                sent(0),
+                answered(0, 504, "{}"),
+                sent(0),
+                answered(0, 200, &good),
+            ],
             ("succeeded", Some("1000000"), 2),
             500,
         ),
@@ -106,9 +152,14 @@ fn a_row_that_is_not_finished_is_an_error_unless_the_job_was_given_up() {
         let records = [vec![sent(0), answer.clone()], last].concat();
         let mut job = Job::of(2);
         let error = job.settle_journal(&records).unwrap_err();
-        assert!(matches!(error, SettleError::Unfinished { row: 1 }), "{error}");
+        assert!(
+            matches!(error, SettleError::Unfinished { row: 1 }),
+            "{error}"
+        );
         job.canceled = true;
-        let tally = settle_sync(&job.ctx(), &job.shard(0, Lane::Sync, 0..2)).unwrap().tally;
+        let tally = settle_sync(&job.ctx(), &job.shard(0, Lane::Sync, 0..2))
+            .unwrap()
+            .tally;
         assert_eq!(tally.outcomes.of(OutcomeClass::Canceled), 1);
         assert_eq!(job.lines()[0]["status"], "succeeded");
         assert_eq!(job.lines()[1]["status"], "canceled");
@@ -119,7 +170,8 @@ fn a_row_that_is_not_finished_is_an_error_unless_the_job_was_given_up() {
 fn an_answer_over_several_lines_becomes_one_line() {
     let job = Job::of(1);
     let body = message("end_turn", 1, 1).replace(",\"", ",\r\n  \"");
-    job.settle_journal(&[sent(0), answered(0, 200, &body)]).unwrap();
+    job.settle_journal(&[sent(0), answered(0, 200, &body)])
+        .unwrap();
     let lines = job.lines();
     let expected: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((lines.len(), &lines[0]["message"]), (1, &expected));
@@ -128,7 +180,10 @@ fn an_answer_over_several_lines_becomes_one_line() {
 #[test]
 fn a_row_of_another_shard_is_noticed() {
     let error = Job::of(1).settle_journal(&[sent(9)]).unwrap_err();
-    assert!(matches!(error, SettleError::Inconsistent { row: 9, .. }), "{error}");
+    assert!(
+        matches!(error, SettleError::Inconsistent { row: 9, .. }),
+        "{error}"
+    );
 }
 
 proptest! {
@@ -167,8 +222,22 @@ proptest! {
 
 fn moved(record: Record, to: u64) -> Record {
     match record {
-        Record::Sent { attempt, at, held, .. } => Record::Sent { row: to, attempt, at, held },
-        Record::Answered { at, status, body, .. } => Record::Answered { row: to, at, status, body },
+        Record::Sent {
+            attempt, at, held, ..
+        } => Record::Sent {
+            row: to,
+            attempt,
+            at,
+            held,
+        },
+        Record::Answered {
+            at, status, body, ..
+        } => Record::Answered {
+            row: to,
+            at,
+            status,
+            body,
+        },
         Record::Unknown { held, .. } => Record::Unknown { row: to, held },
         Record::NotSent { .. } => Record::NotSent { row: to },
     }

@@ -1,0 +1,314 @@
+"""Runs all sides of the benchmarks in alternating order and prints medians and ratios as Markdown.
+
+Called by `run.sh`, which builds and installs what is run here. Standard library only. Every side is a process of
+its own that measures its own time, start-up and imports left out; its peak memory and processor time, start-up included, are what the kernel says.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+PEERS = pathlib.Path("benches/peers")
+PARTS = ["ingest", "results", "memory", "build"]
+
+
+class Size:
+    def __init__(self, quick):
+        self.rows = 10_000 if quick else 200_000
+        self.row_bytes = 2_225
+        self.memory_rows = [5_000, 50_000] if quick else [100_000, 1_000_000]
+        self.memory_row_bytes = 1_024
+
+
+class Side:
+    """One contestant: `command` gets the place to write to as its last argument."""
+
+    def __init__(self, name, command, prove=None, wanted=None):
+        self.name, self.command, self.prove, self.wanted = name, command, prove, wanted
+        self.seconds, self.peaks, self.work, self.written = [], [], [], 0
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def measured(command, **options):
+    """Output of a process, its peak resident memory in bytes, and its seconds of processor time."""
+    command = [str(part) for part in command]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
+    return output, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
+
+
+def answer_of(command):
+    output, peak, work = measured(command)
+    return json.loads(output), peak, work
+
+
+def read_once(paths):
+    """Puts files into the page cache, so that every side finds them there."""
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+
+
+def remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def contest(title, sides, inputs, work, rounds):
+    """First every side once, untimed, to prove that all make the same; then the rounds."""
+    say(f"{title}: proof")
+    digests = {}
+    for side in sides:
+        place = work / "made"
+        remove(place)
+        answer_of(side.command + [place])
+        digests[side.name], *_ = answer_of(side.prove + [place])
+        remove(place)
+    if len({json.dumps(digest) for digest in digests.values()}) != 1:
+        sys.exit(f"{title}: the sides do not make the same: {digests}")
+    for number in range(rounds):
+        order = sides if number % 2 == 0 else sides[::-1]
+        for side in order:
+            place = work / f"made-{number}"
+            remove(place)
+            read_once(inputs)
+            os.sync()
+            answer, peak, busy = answer_of(side.command + [place])
+            remove(place)
+            side.seconds.append(answer["seconds"])
+            side.peaks.append(peak)
+            side.work.append(busy)
+            side.written = answer["written"]
+            say(f"{title}, round {number + 1}: {side.name}: {answer['seconds']:.2f} s")
+    read = sum(os.path.getsize(path) for path in inputs)
+    return table(title, sides, read)
+
+
+def table(title, sides, read):
+    ours = sides[0]
+    rows = []
+    for side in sides:
+        ratios = [theirs / mine for theirs, mine in zip(side.seconds, ours.seconds)]
+        seconds = statistics.median(side.seconds)
+        ratio = statistics.median(ratios)
+        rows.append(
+            {
+                "side": side.name,
+                "ratio": ratio,
+                "ratios": [round(ratio, 2) for ratio in ratios],
+                "wanted": side.wanted,
+                "seconds": seconds,
+                "mb_per_s": read / 1e6 / seconds,
+                "cpu_s": statistics.median(side.work),
+                "peak_mb": statistics.median(side.peaks) / 1e6,
+                "written_mb": side.written / 1e6,
+            }
+        )
+    return {"title": title, "read_mb": read / 1e6, "rows": rows}
+
+
+def ingest(size, tools, work, rounds):
+    bench, python = tools
+    batch, csv = work / "rows.jsonl", work / "rows.csv"
+    answer_of([bench, "make-batch", size.rows, size.row_bytes, batch])
+    answer_of([bench, "make-csv", size.rows, size.row_bytes, csv])
+    bodies = [bench, "prove-bodies"]
+    spool = [bench, "prove-spool"]
+    of_batch = [
+        Side("offpeak", [bench, "ingest-batch", batch], spool),
+        Side("bare Rust loop, raw splice", [bench, "bare-batch", batch], bodies, 0.4),
+        Side("Polars", [python, PEERS / "ingest_polars.py", batch], bodies, 2),
+        Side("Python client types, `json`", [python, PEERS / "ingest_json.py", batch], bodies, 10),
+    ]
+    of_csv = [
+        Side("offpeak", [bench, "ingest-csv", csv], spool),
+        Side("bare Rust loop, `csv` crate", [bench, "bare-csv", csv], bodies, 0.4),
+    ]
+    yield contest("Ingest, rows of the batch shape", of_batch, [batch], work, rounds)
+    yield contest("Ingest, CSV and a template", of_csv, [csv], work, rounds)
+    remove(batch)
+    remove(csv)
+
+
+def results(size, tools, work, rounds):
+    bench, python = tools
+    batch, job = work / "rows.jsonl", work / "job"
+    remove(job)
+    answer_of([bench, "make-batch", size.rows, size.row_bytes, batch])
+    answer_of([bench, "make-results", batch, job])
+    remove(batch)
+    lines = sorted((job / "spool" / "results").iterdir())
+    read_once(sorted((job / "spool" / "rows").iterdir()))
+    output = [bench, "prove-output"]
+    sides = [
+        Side("offpeak", [bench, "results", job], output),
+        Side("bare Rust loop, `serde_json`", [bench, "bare-results", job], output, 0.4),
+        Side("Python, `json`", [python, PEERS / "results_json.py", job], output, 8),
+    ]
+    yield contest("Results", sides, lines, work, rounds)
+    remove(job)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(port):
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit(f"nothing listens on port {port}")
+
+
+def memory(size, tools, work, _rounds):
+    """Peak memory of whole runs against a simulator in another process, over loopback."""
+    bench, _ = tools
+    offpeak = bench.with_name("offpeak")
+    rows = []
+    for count in size.memory_rows:
+        batch, data, out = work / "rows.jsonl", work / "data", work / "out.jsonl"
+        answer_of([bench, "make-batch", count, size.memory_row_bytes, batch])
+        for path in (data, out):
+            remove(path)
+        port = free_port()
+        sim = subprocess.Popen(
+            [str(offpeak), "sim", "--listen", f"127.0.0.1:{port}", "--speed", "10000"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(port)
+            environment = dict(os.environ, ANTHROPIC_API_KEY="sk-simulated")
+            command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
+            command += ["--data-dir", data, "--base-url", f"http://127.0.0.1:{port}"]
+            say(f"Memory: {count} rows")
+            begun = time.monotonic()
+            _, peak, busy = measured(command, env=environment)
+            seconds = time.monotonic() - begun
+        finally:
+            sim.kill()
+            sim.wait()
+        answer, *_ = answer_of([bench, "prove-output", out])
+        if answer["rows"] != count:
+            sys.exit(f"{count} rows in, {answer['rows']} lines out")
+        read = os.path.getsize(batch) / 1e6
+        rows.append({"rows": count, "peak_mb": peak / 1e6, "seconds": seconds, "cpu_s": busy, "read_mb": read})
+        for path in (batch, data, out):
+            remove(path)
+    yield {"title": "Memory of a run", "memory": rows}
+
+
+def build(_size, _tools, work, _rounds):
+    """A build from nothing but downloaded sources, with the default features, on all cores there are."""
+    target = work / "build"
+    remove(target)
+    subprocess.run(["cargo", "fetch", "--locked"], check=True)
+    begun = time.monotonic()
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(target.resolve()))
+    subprocess.run(["cargo", "build", "--release", "--locked"], check=True, env=environment)
+    seconds = time.monotonic() - begun
+    size = (target / "release" / "offpeak").stat().st_size / 1e6
+    remove(target)
+    yield {"title": "Cold release build", "build": {"seconds": seconds, "binary_mb": size}}
+
+
+def machine():
+    """What the figures depend on."""
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+    return [
+        f"{os.cpu_count()} × {processor}, {memory_gb:.0f} GiB, {platform.system()} {platform.release()}",
+        f"{rustc.stdout.strip()}, Python {platform.python_version()}",
+    ]
+
+
+def markdown(part):
+    lines = [f"### {part['title']}", ""]
+    if "rows" in part:
+        lines += [
+            f"Input: {part['read_mb']:.0f} MB.",
+            "",
+            "| | offpeak's speed over it | target | range | median s | MB/s | CPU s | peak MB | written MB |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in part["rows"]:
+            wanted = f"≥ {row['wanted']:g}" if row["wanted"] else ""
+            span = f"{min(row['ratios']):.2f}–{max(row['ratios']):.2f}" if row["wanted"] else ""
+            ratio = f"**{row['ratio']:.2f}**" if row["wanted"] else "1"
+            lines.append(
+                f"| {row['side']} | {ratio} | {wanted} | {span} | {row['seconds']:.2f} | {row['mb_per_s']:.0f} "
+                f"| {row['cpu_s']:.2f} | {row['peak_mb']:.0f} | {row['written_mb']:.0f} |"
+            )
+    elif "memory" in part:
+        lines += ["| rows | input MB | peak MB | s | CPU s |", "|---|---|---|---|---|"]
+        for row in part["memory"]:
+            peak, seconds = row["peak_mb"], row["seconds"]
+            lines.append(f"| {row['rows']:,} | {row['read_mb']:.0f} | {peak:.1f} | {seconds:.0f} | {row['cpu_s']:.0f} |")
+        peaks = [row["peak_mb"] for row in part["memory"]]
+        lines += ["", f"Ten times the rows take {peaks[-1] / peaks[0]:.2f} times the memory."]
+    else:
+        made = part["build"]
+        lines.append(f"{made['seconds']:.0f} s; the binary has {made['binary_mb']:.1f} MB.")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    parser.add_argument("--rounds", type=int, default=5, help="timed runs of every side")
+    parser.add_argument("--only", help=f"some of {','.join(PARTS)}; by default all but build")
+    parser.add_argument("--target", type=pathlib.Path, default=pathlib.Path("target"))
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("there has to be a round")
+    parts = options.only.split(",") if options.only else PARTS[:-1]
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is called {', '.join(sorted(unknown))}")
+    work = options.target / "bench" / "work"
+    remove(work)
+    work.mkdir(parents=True)
+    tools = (options.target / "release" / "offpeak-bench", options.target / "bench" / "venv" / "bin" / "python")
+    figures = []
+    print("\n".join(machine()) + "\n")
+    for part in parts:
+        run = {"ingest": ingest, "results": results, "memory": memory, "build": build}[part]
+        for made in run(Size(options.quick), tools, work, options.rounds):
+            figures.append(made)
+            print(markdown(made), flush=True)
+    (options.target / "bench" / "figures.json").write_text(json.dumps(figures, indent=1))
+    remove(work)
+
+
+if __name__ == "__main__":
+    main()
