@@ -10,7 +10,6 @@ import os
 import pathlib
 import platform
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -167,42 +166,27 @@ def results(size, tools, work, rounds):
     remove(job)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(port):
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    sys.exit(f"nothing listens on port {port}")
-
-
 def memory(size, tools, work, _rounds):
     """Peak memory of whole runs against a simulator in another process, over loopback."""
     bench, _ = tools
     offpeak = bench.with_name("offpeak")
     rows = []
     for count in size.memory_rows:
-        batch, data, out = work / "rows.jsonl", work / "data", work / "out.jsonl"
+        run = work / "run"
+        remove(run)
+        run.mkdir()
+        batch, data, out = run / "rows.jsonl", run / "data", run / "out.jsonl"
         answer_of([bench, "make-batch", count, size.memory_row_bytes, batch])
-        for path in (data, out):
-            remove(path)
-        port = free_port()
         sim = subprocess.Popen(
-            [str(offpeak), "sim", "--listen", f"127.0.0.1:{port}", "--speed", "10000"],
-            stdout=subprocess.DEVNULL,
+            [offpeak, "sim", "--json", "--listen", "127.0.0.1:0", "--speed", "1000"],
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for(port)
-            environment = dict(os.environ, ANTHROPIC_API_KEY="sk-simulated")
+            served = json.loads("".join(iter(lambda: sim.stdout.readline().decode(), "}\n")) + "}")
+            environment = dict(os.environ, ANTHROPIC_API_KEY=served["api_key"])
             command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
-            command += ["--data-dir", data, "--base-url", f"http://127.0.0.1:{port}"]
+            command += ["--data-dir", data, "--base-url", served["base_url"]]
             say(f"Memory: {count} rows")
             begun = time.monotonic()
             _, peak, busy = measured(command, env=environment)
@@ -215,8 +199,7 @@ def memory(size, tools, work, _rounds):
             sys.exit(f"{count} rows in, {answer['rows']} lines out")
         read = os.path.getsize(batch) / 1e6
         rows.append({"rows": count, "peak_mb": peak / 1e6, "seconds": seconds, "cpu_s": busy, "read_mb": read})
-        for path in (batch, data, out):
-            remove(path)
+        remove(run)
     yield {"title": "Memory of a run", "memory": rows}
 
 

@@ -35,20 +35,20 @@ def rows_of(source):
 
 def run(frame, directory):
     os.makedirs(directory, exist_ok=True)
-    rows = frame.collect(engine="streaming")["row"]
+    frame = frame.collect(engine="streaming")
+    ends = frame.select((pl.col("row").str.len_bytes().cast(pl.Int64) + 1).cum_sum())["row"]
     written = done = files = 0
-    ends = (rows.str.len_bytes().cast(pl.Int64) + 1).cum_sum()
-    while done < len(rows):
+    while done < len(frame):
         base = int(ends[done - 1]) if done else 0
         fits = int(ends.search_sorted(base + BYTES_MAX - len(HEAD) - len(TAIL), side="right"))
         end = max(done + 1, min(fits, done + ROWS_MAX))
-        path = os.path.join(directory, f"{files:05}.json")
-        with open(path, "xb") as file:
+        with open(os.path.join(directory, f"{files:05}.json"), "xb") as file:
             file.write(HEAD)
-            for start in range(done, end, 5_000):
-                piece = rows[start : min(start + 5_000, end)]
-                file.write(b"," if start > done else b"")
-                file.write(piece.str.join(",").item().encode())
+            # The fastest way there is to write many strings, if commas are taken for line ends.
+            frame[done:end].write_csv(
+                file, include_header=False, quote_style="never", line_terminator=","
+            )
+            file.seek(-1, os.SEEK_CUR)
             file.write(TAIL)
             file.flush()
             os.fsync(file.fileno())
@@ -58,7 +58,7 @@ def run(frame, directory):
     folder = os.open(directory, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)
-    return len(rows), written
+    return len(frame), written
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use offpeak_client::Bytes;
 use offpeak_core::job::Act;
-use offpeak_core::job::event::{CollectAnswer, Event, Listing, Owner, Scouted, SeenBatch, SyncRow};
+use offpeak_core::job::event::{
+    CollectAnswer, Event, Listing, OurBatch, Owner, Scouted, SeenBatch, SyncRow,
+};
 use offpeak_core::job::shard::{JobId, Shard, ShardNo, ShardState, Upstream as Batch};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -80,7 +82,7 @@ impl Actor {
     ) -> Result<Event, EngineError> {
         let about = || shard.clone().expect("this act is about a shard");
         match act {
-            Act::Scout => Ok(Event::Scouted(self.look_for_ourselves().await)),
+            Act::Scout => Ok(Event::Scouted(self.look_for_ourselves().await?)),
             Act::Prepare(no) => self.prepare(no, about()).await,
             Act::Submit(no) => {
                 let shard = about();
@@ -145,48 +147,51 @@ impl Actor {
 
     /// Looks for batches that an earlier life of this job made, if its memory may be lost; in any
     /// case learns the server's time.
-    async fn look_for_ourselves(&self) -> Scouted {
-        let nothing = Scouted {
-            answered: true,
-            ..Scouted::default()
+    async fn look_for_ourselves(&self) -> Result<Scouted, EngineError> {
+        let found = match self.upstream.knock().await {
+            Ok(()) if self.scout => self.search().await?,
+            knocked => knocked.map(|()| Scouted::default()),
         };
-        if !self.scout {
-            let answered = self.upstream.knock().await.is_ok();
-            return Scouted {
-                answered,
-                ..nothing
-            };
-        }
-        self.search().await.unwrap_or_default()
+        Ok(found.unwrap_or_else(|failure| Scouted {
+            failed: Some((failure.kind, failure.message)),
+            ..Scouted::default()
+        }))
     }
 
-    async fn search(&self) -> Result<Scouted, Failure> {
-        self.upstream.knock().await?;
+    async fn search(&self) -> Result<Result<Scouted, Failure>, EngineError> {
         let now = self.upstream.server_not_before();
         let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
         let kept = Span::from_secs(days * 86_400);
-        let mut found = Scouted {
-            answered: true,
-            ..Scouted::default()
+        let mut found = Scouted::default();
+        let batches = match self.upstream.list(now - kept).await {
+            Ok(batches) => batches,
+            Err(failure) => return Ok(Err(failure)),
         };
-        for batch in self.upstream.list(now - kept).await? {
-            if !self.sizes.contains(&batch.counts.total()) {
+        for batch in batches {
+            if self.is_owned(batch.id.clone()).await? {
                 continue;
             }
+            let rows = batch.counts.total();
             match batch.status {
-                BatchStatus::Ended if batch.archived_at.is_none() => {
-                    let mark = self.upstream.whose(&batch.id).await?;
-                    let ours = mark.filter(|mark| mark.job == self.job);
-                    if let (Some(mark), Some(at)) = (ours, created_at(&batch)) {
-                        found.ours.push((mark.shard, batch.id, at));
-                    }
+                BatchStatus::Ended if batch.archived_at.is_some() => {}
+                BatchStatus::Ended => match self.upstream.whose(&batch.id).await {
+                    Ok(Some(mark)) if mark.job == self.job => found.ours.push(OurBatch {
+                        shard: mark.shard,
+                        created_at: created_at(&batch).unwrap_or(now),
+                        rows,
+                        batch: batch.id,
+                    }),
+                    Ok(_) => {}
+                    Err(_) if !self.sizes.contains(&rows) => {}
+                    Err(_) => found.suspects.push(batch.id),
+                },
+                _ if self.sizes.contains(&rows) && self.may_still_run(&batch, now) => {
+                    found.suspects.push(batch.id);
                 }
-                BatchStatus::Ended => {}
-                _ if self.may_still_run(&batch, now) => found.suspects.push(batch.id),
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(Ok(found))
     }
 
     fn may_still_run(&self, batch: &BatchObject, now: Timestamp) -> bool {
@@ -199,9 +204,10 @@ impl Actor {
         no: ShardNo,
         shard: &Shard,
         since: Timestamp,
-    ) -> Result<Option<Listing>, EngineError> {
-        let Ok(batches) = self.upstream.list(since).await else {
-            return Ok(None);
+    ) -> Result<Result<Listing, Told>, EngineError> {
+        let batches = match self.upstream.list(since).await {
+            Ok(batches) => batches,
+            Err(failure) => return Ok(Err((failure.kind, failure.message))),
         };
         let rows = u64::from(shard.rows.len());
         let mut seen = Vec::new();
@@ -232,7 +238,7 @@ impl Actor {
             .upstream
             .server_now()
             .unwrap_or_else(|| self.upstream.now());
-        Ok(Some(Listing { server_now, seen }))
+        Ok(Ok(Listing { server_now, seen }))
     }
 
     async fn is_owned(&self, batch: BatchId) -> Result<bool, EngineError> {
@@ -251,19 +257,16 @@ impl Actor {
             Err(DownloadError::Io(source)) => {
                 return Err(EngineError::io("write", &self.spool.results(no))(source));
             }
-            Err(DownloadError::Upstream(Failure {
-                kind: Some(ErrorKind::NotFound),
-                ..
-            })) if self.upstream.now() - batch.since > GONE_AFTER => {
-                return self.nothing_to_collect(no).await;
-            }
-            Err(DownloadError::Upstream(Failure {
-                kind,
-                message,
-                retry_after,
-            })) => {
-                // An ended batch may be unknown for a moment; that is no reason to stop.
-                let kind = kind.filter(|kind| *kind != ErrorKind::NotFound);
+            Err(DownloadError::Upstream(failure)) => {
+                let not_found = failure.kind == Some(ErrorKind::NotFound);
+                if not_found && self.upstream.is_archived(&batch.batch).await {
+                    return self.nothing_to_collect(no).await;
+                }
+                let Failure {
+                    kind,
+                    message,
+                    retry_after,
+                } = failure;
                 return Ok(CollectAnswer::Failed {
                     kind,
                     message,
@@ -291,6 +294,9 @@ impl Actor {
         blocking(move || {
             let file = crate::spool::create_file(&path);
             file.and_then(|file| file.sync_all())
+                .and_then(|()| {
+                    crate::spool::sync_dir(path.parent().expect("results are in a directory"))
+                })
                 .map_err(EngineError::io("write", &path))
         })
         .await?;
@@ -397,8 +403,8 @@ impl Actor {
     }
 }
 
-/// An ended batch whose results are not found for this long has none any more.
-const GONE_AFTER: Span = Span::from_secs(1_800);
+/// What a failed listing tells the machine.
+type Told = (Option<ErrorKind>, String);
 
 struct SettleParts {
     engine: Engine,

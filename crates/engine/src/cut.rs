@@ -248,6 +248,7 @@ impl Cutter<'_> {
             worst: Usd::ZERO,
             mark: kind.mark,
             after: kind.after,
+            reserved: Usd::ZERO,
             state: ShardState::Planned,
         });
         Ok(no)

@@ -94,7 +94,7 @@ pub enum EngineError {
         /// Its line.
         line: u64,
         /// What makes it so.
-        why: &'static str,
+        why: String,
     },
 }
 

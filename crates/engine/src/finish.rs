@@ -268,5 +268,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         .map_err(EngineError::io("write", &temporary))?;
     file.sync_all()
         .map_err(EngineError::io("write", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(EngineError::io("write", path))
+    std::fs::rename(&temporary, path).map_err(EngineError::io("write", path))?;
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = parent.unwrap_or_else(|| Path::new("."));
+    crate::spool::sync_dir(dir).map_err(EngineError::io("write", dir))
 }

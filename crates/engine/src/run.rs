@@ -11,7 +11,7 @@ use offpeak_core::job::event::{Event, Stop, Write};
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::job::{Facts, Machine, Status, Step};
-use offpeak_core::units::Timestamp;
+use offpeak_core::units::{Span, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,7 @@ impl<'a> Driver<'a> {
             scout: job.scout,
             past_guard: job.settings.past_guard,
             expired_to_sync: job.settings.expired_to_sync,
+            answer: Span::from_secs(job.facts.answer_seconds),
         };
         let actor = Actor::new(job, &shards, recovered);
         let machine = Machine::new(facts, shards, progress, now);

@@ -150,7 +150,11 @@ pub struct JobFacts {
     pub input_digest: String,
     /// The output.
     pub output: PathBuf,
-    /// The data directory was new: batches of an earlier life of this job may be upstream.
+    /// Seconds that a whole synchronous answer is expected to take at the most.
+    pub answer_seconds: i64,
+    /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
+    pub unbounded: Option<(u64, String)>,
+    /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
     pub scout: bool,
 }
 
@@ -235,6 +239,9 @@ fn open_blocking(
     let lock = JobLock::take(&engine.data_dir.join("locks"), &spec.name)?;
     let settings = Settings::new(&spec, choice);
     let latest = engine.store.latest_run(&spec.name)?;
+    let runs = latest.as_ref().map_or(0, |record| record.run);
+    // A run that was given up is no run to go on with.
+    let latest = latest.filter(|record| record.state != JobState::Abandoned);
     let source_digest = source_digest(&spec)?;
     if let Some(record) = &latest
         && !choice.fresh
@@ -281,14 +288,11 @@ fn open_blocking(
         }
         replaces = Some(record.id.clone());
     }
-    if spec.budget.is_some()
-        && let Some((line, why)) = ingested.first_unbounded
-    {
-        let path = spec.source.input;
-        return Err(EngineError::Unbounded { path, line, why });
-    }
+    let unbounded = ingested.first_unbounded;
+    let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
+    refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
     let plan = plan::decide(&workload(&spec, &ingested), &engine.book, now)?;
-    let run = latest.map_or(1, |record| record.run + 1);
+    let run = runs + 1;
     Ok(Opened::Fresh(Box::new(FreshJob {
         engine,
         spec,
@@ -314,6 +318,7 @@ fn reopen(
     if record.state == JobState::Finished {
         return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
     }
+    refuse_unbounded(&settings, &facts.input, facts.unbounded.as_ref())?;
     let shards = engine.store.shards(&record.id)?;
     let all_settled = shards
         .iter()
@@ -374,7 +379,7 @@ impl FreshJob {
             .map_err(EngineError::io("move", self.spool.root()))?;
         crate::spool::sync_dir(&engine.jobs_dir())
             .map_err(EngineError::io("write", &engine.jobs_dir()))?;
-        let scout = engine.store.is_empty()?;
+        let scout = self.run == 1;
         let facts = JobFacts {
             models: ingested.models,
             rows: ingested.rows,
@@ -385,6 +390,10 @@ impl FreshJob {
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),
             output: settings.output.clone(),
+            answer_seconds: answer_seconds(&ingested.ungrouped, &ingested.groups),
+            unbounded: ingested
+                .first_unbounded
+                .map(|(line, why)| (line, why.to_owned())),
             scout,
         };
         let record = JobRecord {
@@ -398,12 +407,9 @@ impl FreshJob {
             params_digest,
             facts: serde_json::to_string(&facts).expect("facts have only string keys"),
         };
-        if let Some(old) = &self.replaces {
-            engine
-                .store
-                .close_job(old, JobState::Abandoned, engine.now())?;
-        }
-        engine.store.create_job(&record, &shards)?;
+        engine
+            .store
+            .create_job(&record, &shards, self.replaces.as_ref())?;
         Ok(Job {
             engine,
             record,
@@ -518,6 +524,33 @@ pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
         let (what, detail) = ("job", error.to_string());
         offpeak_store::StoreError::Damaged { what, detail }.into()
     })
+}
+
+/// Time that a whole answer takes at the most: the longest average of a group, at a cautious speed.
+fn answer_seconds(ungrouped: &RowSums, groups: &[Group]) -> i64 {
+    const TOKENS_PER_SECOND: u64 = 40;
+    const FIRST_TOKEN_SECONDS: u64 = 3;
+    let sums = groups.iter().map(|group| &group.sums).chain([ungrouped]);
+    let tokens = sums
+        .map(|sums| sums.max_tokens / sums.rows.max(1))
+        .max()
+        .unwrap_or(0);
+    i64::try_from(FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND).unwrap_or(i64::MAX)
+}
+
+fn refuse_unbounded(
+    settings: &Settings,
+    input: &Path,
+    unbounded: Option<&(u64, String)>,
+) -> Result<(), EngineError> {
+    match (settings.budget, unbounded) {
+        (Some(_), Some((line, why))) => Err(EngineError::Unbounded {
+            path: input.to_owned(),
+            line: *line,
+            why: why.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_existing_output(settings: &Settings) -> Result<(), EngineError> {

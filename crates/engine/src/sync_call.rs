@@ -59,19 +59,16 @@ pub(crate) async fn call(
         Ok(answer) => {
             let (status, retry_after) = (answer.status, answer.retry_after);
             let body = answer.body.to_vec();
-            let read = read_answer(book, &model, at, status, &body, retry_after)?;
-            journal
-                .append(
-                    shard,
-                    Record::Answered {
-                        row,
-                        at,
-                        status,
-                        body,
-                    },
-                )
-                .await?;
-            Ok(read)
+            let kept = body.clone();
+            let answered = Record::Answered {
+                row,
+                at,
+                status,
+                body: kept,
+            };
+            journal.append(shard, answered).await?;
+            // Only now: an answer without a price must not be lost, it was paid.
+            read_answer(book, &model, at, status, &body, retry_after)
         }
         Err(Sent::Whole) => {
             journal.append(shard, Record::Unknown { row, held }).await?;

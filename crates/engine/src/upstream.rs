@@ -172,6 +172,13 @@ impl Upstream {
         }
     }
 
+    /// Whether the upstream says that it has thrown the results of a batch away.
+    pub(crate) async fn is_archived(&self, batch: &BatchId) -> bool {
+        let body = self.get(format!("{BATCHES}/{batch}")).await;
+        let object = body.ok().and_then(|body| BatchObject::parse(&body).ok());
+        object.is_some_and(|object| object.archived_at.is_some())
+    }
+
     /// Asks for a cancel; whether it was taken.
     pub(crate) async fn cancel(&self, batch: &BatchId) -> bool {
         let call = Call::post(format!("{BATCHES}/{batch}/cancel"), Body::Empty);

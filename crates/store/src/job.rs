@@ -2,7 +2,7 @@
 
 use offpeak_core::job::shard::{JobId, Shard};
 use offpeak_core::units::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -65,11 +65,16 @@ const COLUMNS: &str =
     "id, name, run, state, created_at, finished_at, source_digest, params_digest, facts";
 
 impl Store {
-    /// Makes a job together with its shards, in one transaction.
+    /// Makes a job together with its shards, and gives up the one it replaces, in one transaction.
     ///
     /// # Errors
     /// If the store fails or a job of this id or run exists.
-    pub fn create_job(&self, job: &JobRecord, shards: &[Shard]) -> Result<(), StoreError> {
+    pub fn create_job(
+        &self,
+        job: &JobRecord,
+        shards: &[Shard],
+        replaces: Option<&JobId>,
+    ) -> Result<(), StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         transaction.execute(
@@ -88,6 +93,9 @@ impl Store {
         )?;
         for shard in shards {
             put_shard(&transaction, &job.id, None, shard)?;
+        }
+        if let Some(old) = replaces {
+            close(&transaction, old, JobState::Abandoned, job.created_at)?;
         }
         transaction.commit()?;
         Ok(())
@@ -138,17 +146,7 @@ impl Store {
     /// # Errors
     /// If the store fails or the job is not open.
     pub fn close_job(&self, id: &JobId, to: JobState, at: Timestamp) -> Result<(), StoreError> {
-        let changed = self.connection().execute(
-            "UPDATE job SET state = ?, finished_at = ? WHERE id = ? AND state = 'open'",
-            params![to.as_str(), at.as_micros(), id.as_str()],
-        )?;
-        if changed == 1 {
-            return Ok(());
-        }
-        Err(StoreError::Damaged {
-            what: "job",
-            detail: format!("{id} is not open"),
-        })
+        close(&self.connection(), id, to, at)
     }
 
     fn one_job(&self, clause: &str, key: &str) -> Result<Option<JobRecord>, StoreError> {
@@ -159,6 +157,25 @@ impl Store {
             .optional()?
             .transpose()
     }
+}
+
+fn close(
+    connection: &Connection,
+    id: &JobId,
+    to: JobState,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let changed = connection.execute(
+        "UPDATE job SET state = ?, finished_at = ? WHERE id = ? AND state = 'open'",
+        params![to.as_str(), at.as_micros(), id.as_str()],
+    )?;
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        what: "job",
+        detail: format!("{id} is not open"),
+    })
 }
 
 fn read_job(row: &Row<'_>) -> Result<JobRecord, StoreError> {

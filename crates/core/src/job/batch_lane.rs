@@ -23,6 +23,18 @@ const ABSENCE_GAP: Span = Span::from_secs(300);
 /// A batch may be unknown to the upstream for a moment after its creation.
 const VISIBLE_AFTER: Span = Span::from_secs(600);
 
+/// Shards that are measured or sent at the same time.
+const SUBMITTED_AT_ONCE: usize = 2;
+
+/// Shards whose results are downloaded, and shards that are settled, at the same time. One of each
+/// keeps network and processors busy, and memory the same for a job of any size.
+const COLLECTED_AT_ONCE: usize = 1;
+const SETTLED_AT_ONCE: usize = 1;
+
+/// Failures in a row to find the results of an ended batch after which this is taken for the wrong
+/// key rather than for a moment's delay: half an hour of them.
+const LOOKS_FOR_RESULTS: u32 = 30;
+
 /// First and longest time between two looks at a batch.
 const POLL_FIRST: Span = Span::from_secs(10);
 const POLL_MAX: Span = Span::from_secs(60);
@@ -56,8 +68,12 @@ impl Machine {
             Event::Listed { shard, listing } => {
                 self.live_mut(shard).busy = false;
                 match listing {
-                    Some(listing) => self.on_listed(now, shard, &listing, out),
-                    None => self.try_later(now, shard, None, dice),
+                    Ok(listing) => self.on_listed(now, shard, &listing, out),
+                    Err((kind, message)) if is_fatal(kind) => {
+                        let kind = kind.unwrap_or(ErrorKind::Unknown);
+                        self.stop_for(Stop::Upstream { kind, message });
+                    }
+                    Err(_) => self.try_later(now, shard, None, dice),
                 }
             }
             Event::Polled { shard, answer } => self.on_polled(now, shard, answer, dice, out),
@@ -86,8 +102,9 @@ impl Machine {
             let act = match &live.shard.state {
                 ShardState::Planned => self.submission(now, no),
                 ShardState::Collected(_) if !self.is_hard_stop() => {
-                    let idle = |s: &ShardState| matches!(s, ShardState::Collected(_));
-                    self.transfers(idle).then_some(Act::Settle(no))
+                    let settling = |s: &ShardState| matches!(s, ShardState::Collected(_));
+                    self.fewer_than(SETTLED_AT_ONCE, settling)
+                        .then_some(Act::Settle(no))
                 }
                 _ if self.is_hard_stop() => None,
                 // Nobody is submitting it: the process that was has died, and nobody knows.
@@ -103,7 +120,7 @@ impl Machine {
                 }
                 ShardState::Ended(up) => {
                     let act = Act::Collect(no, up.clone());
-                    self.transfers(|s| matches!(s, ShardState::Ended(_)))
+                    self.fewer_than(COLLECTED_AT_ONCE, |s| matches!(s, ShardState::Ended(_)))
                         .then_some(act)
                 }
                 ShardState::Collected(_) | ShardState::Running | ShardState::Settled(_) => None,
@@ -119,8 +136,11 @@ impl Machine {
     fn submission(&mut self, now: Timestamp, no: ShardNo) -> Option<Act> {
         let live = self.live(no);
         let waits = live.shard.after.is_some();
-        let free = self.transfers(|s| matches!(s, ShardState::Planned | ShardState::Submitting(_)));
-        if waits || !free || !self.may_submit() || !self.batch_pause.is_over(now) {
+        let submitting =
+            |s: &ShardState| matches!(s, ShardState::Planned | ShardState::Submitting(_));
+        let free = self.fewer_than(SUBMITTED_AT_ONCE, submitting);
+        let first = !self.waits_for_the_first(now, no);
+        if waits || !first || !free || !self.may_submit() || !self.batch_pause.is_over(now) {
             return None;
         }
         // A batch of the same size, made while another is in doubt, could not be told from it.
@@ -162,8 +182,15 @@ impl Machine {
         if !may_go || live.shard.lane == Lane::Sync || live.shard.state != ShardState::Planned {
             return;
         }
-        live.busy = true;
         live.shard.bytes = bytes;
+        // While it was measured, calls of the sync lane may have taken the room.
+        if self
+            .room()
+            .is_some_and(|room| self.reservation(&self.live(no).shard) > room)
+        {
+            return;
+        }
+        self.live_mut(no).busy = true;
         self.reserve(no, out);
         self.move_to(no, ShardState::Submitting(intent), out);
         out.acts.push(Act::Submit(no));
@@ -229,13 +256,13 @@ impl Machine {
 
     /// Takes a submission back that certainly made no batch.
     fn withdraw(&mut self, no: ShardNo, out: &mut Step) {
-        let amount = self.reservation(&self.live(no).shard);
+        let amount = std::mem::take(&mut self.live_mut(no).shard.reserved);
         self.move_to(no, ShardState::Planned, out);
-        let kind = LedgerKind::Release;
+        let (kind, lane) = (LedgerKind::Release, Lane::Batch);
         out.writes.push(Write::Ledger(LedgerEntry {
             kind,
             shard: no,
-            lane: Lane::Batch,
+            lane,
             amount,
         }));
     }
@@ -387,6 +414,14 @@ impl Machine {
             CollectAnswer::Flawed { .. } if live.downloads + 1 < DOWNLOADS_MAX => {
                 live.downloads += 1;
                 self.try_later(now, no, None, dice);
+            }
+            CollectAnswer::Failed {
+                kind: Some(ErrorKind::NotFound),
+                message,
+                ..
+            } if live.failures >= LOOKS_FOR_RESULTS => {
+                let kind = ErrorKind::NotFound;
+                self.stop_for(Stop::Upstream { kind, message });
             }
             CollectAnswer::Complete | CollectAnswer::Flawed { .. } | CollectAnswer::Gone => {
                 let downloads = live.downloads + 1;

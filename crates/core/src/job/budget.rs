@@ -19,14 +19,17 @@ impl Machine {
         }
     }
 
-    pub(crate) fn reserve(&self, no: ShardNo, out: &mut Step) {
-        let shard = &self.live(no).shard;
-        let amount = self.reservation(shard);
+    /// Sets the worst case of a shard aside; the write of the shard itself is the caller's.
+    pub(crate) fn reserve(&mut self, no: ShardNo, out: &mut Step) {
+        let amount = self.reservation(&self.live(no).shard);
+        let shard = &mut self.live_mut(no).shard;
+        shard.reserved = amount;
+        let lane = shard.lane;
         let kind = LedgerKind::Reserve;
         out.writes.push(Write::Ledger(LedgerEntry {
             kind,
             shard: no,
-            lane: shard.lane,
+            lane,
             amount,
         }));
     }
@@ -38,7 +41,7 @@ impl Machine {
             ShardState::Planned => Usd::ZERO,
             ShardState::Running => self.sync.committed(live.shard.no),
             ShardState::Settled(tally) => tally.cost + tally.unknown,
-            _ => self.reservation(&live.shard),
+            _ => live.shard.reserved,
         });
         Some(budget - committed.sum::<Usd>())
     }

@@ -3,10 +3,9 @@
 //!
 //! Leaves out the measuring of the sync lane: until it is measured, a cautious rate holds.
 
-use offpeak_wire::request::Ttl;
-
 use crate::job::event::{Act, Write};
 use crate::job::machine::{Live, Machine, Step};
+use crate::job::pace::Window;
 use crate::job::shard::{Proof, ShardState};
 use crate::plan::timing::{HEDGE_OVERHEAD, SYNC_CALLS_PER_MINUTE, TURNAROUND};
 use crate::price::Lane;
@@ -16,7 +15,8 @@ impl Machine {
     /// Whether there is time for a batch and, should it fail, for `rows` synchronous calls.
     pub(crate) fn slack_for_a_batch(&self, now: Timestamp, rows: u64) -> bool {
         self.facts.deadline.is_none_or(|deadline| {
-            deadline - now >= TURNAROUND + HEDGE_OVERHEAD + sync_time(rows + self.rows_not_ended())
+            let rows = rows + self.rows_not_ended() + self.rows_on_sync();
+            deadline - now >= TURNAROUND + HEDGE_OVERHEAD + self.sync_time(rows)
         })
     }
 
@@ -24,7 +24,10 @@ impl Machine {
         let not_ended = |state: &ShardState| {
             matches!(
                 state,
-                ShardState::InProgress(_) | ShardState::Unknown(_) | ShardState::Submitting(_)
+                ShardState::InProgress(_)
+                    | ShardState::Canceling(_)
+                    | ShardState::Unknown(_)
+                    | ShardState::Submitting(_)
             )
         };
         let rows = self.shards.values().filter(|l| l.shard.lane == Lane::Batch);
@@ -40,19 +43,33 @@ impl Machine {
             .sum()
     }
 
+    /// Rows that the sync lane still has to answer.
+    fn rows_on_sync(&self) -> u64 {
+        let open = |state: &ShardState| matches!(state, ShardState::Planned | ShardState::Running);
+        let rows = self.shards.values().filter(|l| l.shard.lane == Lane::Sync);
+        let rows: u64 = rows
+            .filter(|l| open(&l.shard.state))
+            .map(|l| u64::from(l.shard.rows.len()))
+            .sum();
+        rows.saturating_sub(self.sync.tally().outcomes.total())
+    }
+
     /// The last safe moment: waiting in a batch is free, so it is as late as the sync lane allows
     /// (economics.md, 2e).
     pub(crate) fn hedge_at(&self) -> Option<Timestamp> {
         let open = self.rows_not_ended() + self.rows_unsent_to_batches();
         let deadline = self.facts.deadline.filter(|_| open > 0)?;
         let hedgeable = self.shards.values().any(|l| self.is_hedgeable(l));
-        hedgeable.then(|| deadline - HEDGE_OVERHEAD - sync_time(open))
+        let rows = open + self.rows_on_sync();
+        hedgeable.then(|| deadline - HEDGE_OVERHEAD - self.sync_time(rows))
     }
 
     fn is_hedgeable(&self, live: &Live) -> bool {
         live.shard.lane == Lane::Batch
+            && !live.busy
             && match &live.shard.state {
-                ShardState::Planned => !live.busy,
+                // An earlier life may have paid for it; that batch comes first.
+                ShardState::Planned => self.has_scouted(),
                 // A batch that is not proved ours is never canceled.
                 ShardState::InProgress(up) => up.proof == Proof::Certain,
                 _ => false,
@@ -74,12 +91,10 @@ impl Machine {
             if let ShardState::InProgress(up) = &shard.state {
                 let up = up.clone();
                 self.move_to(no, ShardState::Canceling(up.clone()), out);
+                self.live_mut(no).busy = true;
                 out.acts.push(Act::Cancel(no, up.batch));
             } else {
-                shard.lane = Lane::Sync;
-                shard.worst = shard.worst + shard.worst;
-                shard.mark = shard.mark.map(|_| Ttl::FiveMinutes);
-                shard.after = None;
+                shard.go_sync();
                 let shard = Box::new(shard.clone());
                 out.writes.push(Write::Shard {
                     expect: Some("planned"),
@@ -89,12 +104,20 @@ impl Machine {
         }
     }
 
+    /// Half of the time that the job was given.
+    pub(crate) fn half_of_the_slack(&self) -> Option<Timestamp> {
+        let created_at = self.facts.created_at;
+        let slack = self.facts.deadline? - created_at;
+        Some(created_at + Span::from_micros(slack.as_micros() / 2))
+    }
+
     /// A canary that takes more than half the slack has cost enough time: the rest goes unmarked.
     pub(crate) fn canary_until(&self) -> Option<Timestamp> {
-        let deadline = self.facts.deadline?;
-        let waiting = self.shards.values().any(|l| l.shard.after.is_some());
-        let half = Span::from_micros((deadline - self.facts.created_at).as_micros() / 2);
-        waiting.then(|| self.facts.created_at + half)
+        let unsent = self
+            .shards
+            .values()
+            .any(|l| l.shard.state == ShardState::Planned);
+        self.half_of_the_slack().filter(|_| unsent)
     }
 
     pub(crate) fn release_from_late_canary(&mut self, now: Timestamp, out: &mut Step) {
@@ -112,10 +135,21 @@ impl Machine {
             }
         }
     }
-}
 
-/// Time that `rows` synchronous calls take at the rate to count on.
-fn sync_time(rows: u64) -> Span {
-    let micros = rows.saturating_mul(60_000_000) / u64::from(SYNC_CALLS_PER_MINUTE);
-    Span::from_micros(i64::try_from(micros).unwrap_or(i64::MAX / 4))
+    /// Time that `rows` synchronous calls take: at the rate to count on, or as fast as a full window
+    /// of calls of the expected length allows, whichever is slower; and the time in which the
+    /// window opens.
+    fn sync_time(&self, rows: u64) -> Span {
+        let answer = self.facts.answer.as_micros();
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let by_rate = rows.saturating_mul(60_000_000 / i64::from(SYNC_CALLS_PER_MINUTE));
+        let by_window = rows.saturating_mul(answer) / Window::MAX_CALLS;
+        let opening = answer.saturating_mul(Window::OPENING.min(rows));
+        Span::from_micros(
+            by_rate
+                .max(by_window)
+                .saturating_add(opening)
+                .min(i64::MAX / 4),
+        )
+    }
 }

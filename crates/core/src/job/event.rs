@@ -50,8 +50,8 @@ pub enum Event {
     Listed {
         /// The shard.
         shard: ShardNo,
-        /// The listing, or nothing if it failed.
-        listing: Option<Listing>,
+        /// The listing, or why there is none: the error, if it was one of the API's, and its words.
+        listing: Result<Listing, (Option<ErrorKind>, String)>,
     },
     /// A batch was looked at.
     Polled {
@@ -117,12 +117,26 @@ pub enum Event {
 /// What a search for our own batches found.
 #[derive(Debug, Default)]
 pub struct Scouted {
-    /// Whether the listing worked at all.
-    pub answered: bool,
-    /// Batches whose results carry this job's mark.
-    pub ours: Vec<(ShardNo, BatchId, Timestamp)>,
-    /// Batches that still run and have the row count of one of our shards.
+    /// Why it could not be finished: the error, if it was one of the API's, and its words.
+    pub failed: Option<(Option<ErrorKind>, String)>,
+    /// Batches whose results carry this job's mark and that no shard of the store owns.
+    pub ours: Vec<OurBatch>,
+    /// Batches that still run and have the row count of one of our shards, or whose results cannot
+    /// be read now.
     pub suspects: Vec<BatchId>,
+}
+
+/// A batch that carries this job's mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OurBatch {
+    /// The shard that its mark names.
+    pub shard: ShardNo,
+    /// Its id.
+    pub batch: BatchId,
+    /// Rows in it.
+    pub rows: u64,
+    /// Server time of its creation.
+    pub created_at: Timestamp,
 }
 
 /// The answer to a create.
@@ -426,4 +440,13 @@ pub enum Stop {
     },
     /// The user asked.
     Interrupted,
+}
+
+impl Stop {
+    /// After a hard stop nothing more is asked of the upstream; after a soft one, what is there
+    /// already is still brought home.
+    #[must_use]
+    pub fn is_hard(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Upstream { .. })
+    }
 }

@@ -9,16 +9,13 @@ use std::collections::BTreeMap;
 use offpeak_wire::batch::BatchId;
 use offpeak_wire::error::ErrorKind;
 
-use crate::job::event::{Act, Event, Scouted, Stop, Write};
+use crate::job::event::{Act, Event, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
-use crate::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream};
+use crate::job::scouting::Scouting;
+use crate::job::shard::{JobId, Shard, ShardNo, ShardState};
 use crate::job::sync_lane::SyncLane;
-use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
-
-/// Batches that are created, or results that are downloaded, at the same time.
-const TRANSFERS_AT_ONCE: usize = 2;
 
 /// What does not change while a job runs.
 #[derive(Debug, Clone)]
@@ -37,6 +34,8 @@ pub struct Facts {
     pub past_guard: bool,
     /// Rows that expired twice go to the sync lane, as the user said.
     pub expired_to_sync: bool,
+    /// Time that a whole synchronous answer is expected to take at the most.
+    pub answer: Span,
 }
 
 /// What one step wants: first remembered, then done.
@@ -81,16 +80,7 @@ pub struct Machine {
     pub(crate) batch_pause: Pause,
     pub(crate) sync: SyncLane,
     pub(crate) stop: Option<Stop>,
-    scouting: Scouting,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scouting {
-    Wanted,
-    Busy,
-    /// Batches that may be ours still run; look again then.
-    Again(Timestamp),
-    Done,
+    pub(crate) scouting: Scouting,
 }
 
 impl Machine {
@@ -103,13 +93,7 @@ impl Machine {
         progress: BTreeMap<ShardNo, Tally>,
         now: Timestamp,
     ) -> Self {
-        let fresh = shards.iter().all(|s| s.state == ShardState::Planned);
-        let any_batch = shards.iter().any(|s| s.lane == Lane::Batch);
-        let scouting = if fresh && any_batch {
-            Scouting::Wanted
-        } else {
-            Scouting::Done
-        };
+        let scouting = Scouting::at_start(&facts, &shards);
         let live = |shard: Shard| Live {
             shard,
             busy: false,
@@ -127,11 +111,11 @@ impl Machine {
         };
         for (no, live) in &machine.shards {
             if live.shard.state == ShardState::Running {
-                machine
-                    .sync
-                    .resume(*no, progress.get(no).cloned().unwrap_or_default());
+                let progress = progress.get(no).cloned().unwrap_or_default();
+                machine.sync.resume(*no, progress);
             }
         }
+        machine.guard_again();
         machine
     }
 
@@ -160,27 +144,30 @@ impl Machine {
     /// When `step` should be called with [`Event::Woke`] if nothing else happens before.
     #[must_use]
     pub fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        // What is due and was not done waits for an act that is under way, not for the clock.
+        let to_come = |at: &Timestamp| *at > now;
+        let waits = |l: &&Live| match l.shard.state {
+            ShardState::Settled(_) | ShardState::Running => false,
+            ShardState::Planned => true,
+            _ => !self.is_hard_stop(),
+        };
         let shards = self
             .shards
             .values()
             .filter(|l| !l.busy)
-            .filter_map(|l| match l.shard.state {
-                ShardState::Settled(_) | ShardState::Running => None,
-                ShardState::Planned => (l.due > now).then_some(l.due),
-                _ if self.is_hard_stop() => None,
-                _ => Some(l.due),
-            });
+            .filter(waits)
+            .map(|l| l.due);
         let others = [
             self.batch_pause.ends(now),
             self.sync.next_timeout(now),
             self.hedge_at().filter(|_| self.stop.is_none()),
-            self.canary_until().filter(|at| *at > now),
-            match self.scouting {
-                Scouting::Again(at) => Some(at),
-                _ => None,
-            },
+            self.canary_until(),
+            self.scouting.next_look().filter(|_| self.stop.is_none()),
         ];
-        shards.chain(others.into_iter().flatten()).min()
+        shards
+            .chain(others.into_iter().flatten())
+            .filter(to_come)
+            .min()
     }
 
     /// The shards as they are now, in order of their numbers.
@@ -231,6 +218,7 @@ impl Machine {
 
     fn advance(&mut self, now: Timestamp, out: &mut Step) {
         if self.stop.is_none() {
+            self.ask_about_expired(out);
             self.release_from_late_canary(now, out);
             self.hedge(now, out);
             self.scout(now, out);
@@ -239,67 +227,19 @@ impl Machine {
         self.advance_sync(now, out);
     }
 
-    // ---- looking for ourselves ----------------------------------------------------------------
-
-    fn scout(&mut self, now: Timestamp, out: &mut Step) {
-        let wanted = match self.scouting {
-            Scouting::Wanted => true,
-            Scouting::Again(at) => now >= at,
-            Scouting::Busy | Scouting::Done => false,
-        };
-        if wanted && self.batch_pause.is_over(now) {
-            self.scouting = Scouting::Busy;
-            out.acts.push(Act::Scout);
-        }
-    }
-
-    fn on_scouted(&mut self, now: Timestamp, scouted: Scouted, out: &mut Step) {
-        if !scouted.answered {
-            self.scouting = Scouting::Again(now + Span::from_secs(10));
-            return;
-        }
-        for (no, batch, created_at) in scouted.ours {
-            let Some(live) = self.shards.get_mut(&no) else {
-                continue;
-            };
-            if live.shard.state != ShardState::Planned {
-                continue;
-            }
-            live.shard.after = None;
-            let proof = Proof::Certain;
-            let up = Upstream {
-                batch,
-                created_at,
-                since: now,
-                proof,
-            };
-            self.reserve(no, out);
-            self.move_to(no, ShardState::InProgress(up), out);
-        }
-        // A batch that runs cannot be told from another of its size; paying twice is worse than
-        // waiting until its results say whose it is.
-        self.scouting = if scouted.suspects.is_empty() {
-            Scouting::Done
-        } else {
-            Scouting::Again(now + Span::from_secs(60))
-        };
-    }
-
-    pub(crate) fn may_submit(&self) -> bool {
-        self.stop.is_none() && self.scouting == Scouting::Done
-    }
-
     // ---- stopping -----------------------------------------------------------------------------
 
-    /// The first reason to stop is the one that is told.
+    /// The first reason to stop is the one that is told; but a hard stop is told over a soft one.
     pub(crate) fn stop_for(&mut self, stop: Stop) {
-        self.stop.get_or_insert(stop);
+        if self.stop.is_none() || (stop.is_hard() && !self.is_hard_stop()) {
+            self.stop = Some(stop);
+        }
     }
 
     /// After a hard stop nothing more is asked of the upstream; after a soft one, what is there
     /// already is still brought home.
     pub(crate) fn is_hard_stop(&self) -> bool {
-        matches!(self.stop, Some(Stop::Interrupted | Stop::Upstream { .. }))
+        self.stop.as_ref().is_some_and(Stop::is_hard)
     }
 
     fn is_under_way(&self) -> bool {
@@ -341,12 +281,13 @@ impl Machine {
         });
     }
 
-    pub(crate) fn transfers(&self, of: impl Fn(&ShardState) -> bool) -> bool {
+    /// Whether fewer than `most` acts are under way for shards in such a state.
+    pub(crate) fn fewer_than(&self, most: usize, of: impl Fn(&ShardState) -> bool) -> bool {
         let busy = self
             .shards
             .values()
             .filter(|l| l.busy && of(&l.shard.state));
-        busy.count() < TRANSFERS_AT_ONCE
+        busy.count() < most
     }
 }
 

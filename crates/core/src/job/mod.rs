@@ -10,6 +10,7 @@ pub mod mark;
 pub mod outcome;
 pub mod pace;
 pub mod retry;
+mod scouting;
 mod settlement;
 pub mod shard;
 mod sync_lane;

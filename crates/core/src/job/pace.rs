@@ -46,7 +46,8 @@ impl Pause {
     }
 }
 
-/// Calls that may be in flight at once: additive increase, multiplicative decrease.
+/// Calls that may be in flight at once: it doubles with every window that goes through until the
+/// first refusal; from then on additive increase and multiplicative decrease.
 #[derive(Debug, Clone)]
 pub struct Window {
     size: f64,
@@ -56,6 +57,11 @@ pub struct Window {
 impl Window {
     const START: f64 = 8.0;
     const MAX: f64 = 128.0;
+    /// The largest window, in calls.
+    pub(crate) const MAX_CALLS: i64 = 128;
+    /// Answers one after the other until the window is as large as it gets: some while the guard
+    /// watches, then four doublings.
+    pub(crate) const OPENING: i64 = 7;
     const SHRINK: f64 = 0.7;
     /// The window shrinks at most once in this time: many refusals at once are one event.
     const EPOCH: Span = Span::from_secs(1);
@@ -71,9 +77,14 @@ impl Window {
         self.size as usize
     }
 
-    /// One call went through: a window's worth of them grows the window by one.
+    /// One call went through.
     pub fn succeeded(&mut self) {
-        self.size = (self.size + 1.0 / self.size).min(Self::MAX);
+        let growth = if self.shrunk_at.is_none() {
+            1.0
+        } else {
+            1.0 / self.size
+        };
+        self.size = (self.size + growth).min(Self::MAX);
     }
 
     /// The upstream refused for load.

@@ -31,13 +31,17 @@ impl Machine {
             examples,
         } = *settled;
         let shard = self.live(no).shard.clone();
+        if matches!(shard.state, ShardState::Settled(_)) {
+            return;
+        }
         assert_eq!(
             tally.outcomes.total() + tally.leftovers,
             u64::from(shard.rows.len()),
             "shard {no}: every row is either done or handed on"
         );
         self.live_mut(no).busy = false;
-        self.close_ledger(&shard, &tally, out);
+        close_ledger(&shard, &tally, out);
+        self.live_mut(no).shard.reserved = Usd::ZERO;
         let next = leftovers.map(|rest| self.hand_on(now, &shard, rest, out));
         self.move_to(no, ShardState::Settled(Box::new(tally.clone())), out);
         self.sync.close(no);
@@ -46,32 +50,6 @@ impl Machine {
             self.stop_for(Stop::Upstream { kind, message });
         }
         self.guard(&shard, &tally, examples);
-    }
-
-    fn close_ledger(&self, shard: &Shard, tally: &Tally, out: &mut Step) {
-        let mut entry = |kind, amount| {
-            if amount != Usd::ZERO || kind == LedgerKind::Settle {
-                let (shard, lane) = (shard.no, shard.lane);
-                out.writes.push(Write::Ledger(LedgerEntry {
-                    kind,
-                    shard,
-                    lane,
-                    amount,
-                }));
-            }
-        };
-        entry(LedgerKind::Settle, tally.cost);
-        entry(LedgerKind::Unknown, tally.unknown);
-        if shard.lane == Lane::Batch {
-            let held = self.reservation(shard);
-            let used = tally.cost + tally.unknown;
-            // A hidden prompt that nobody published can make the bound too small; then nothing is
-            // left to give back.
-            entry(
-                LedgerKind::Release,
-                if held > used { held - used } else { Usd::ZERO },
-            );
-        }
     }
 
     /// Makes the shard that takes what another left over, and says which it is.
@@ -83,16 +61,11 @@ impl Machine {
         out: &mut Step,
     ) -> ShardNo {
         let round = match from.role {
-            ShardRole::Leftovers { round } => round + 1,
+            ShardRole::Leftovers { round, .. } => round + 1,
             ShardRole::Bulk | ShardRole::Canary => 1,
         };
-        let expired_out = self.facts.deadline.is_none() && rest.round_max >= EXPIRED_ROUNDS_MAX;
-        if expired_out && !self.facts.expired_to_sync {
-            self.stop_for(Stop::Expired { rows: rest.expired });
-        }
-        let sync = from.lane == Lane::Sync
-            || (expired_out && self.facts.expired_to_sync)
-            || !self.slack_for_a_batch(now, u64::from(rest.rows.len()));
+        let rows = u64::from(rest.rows.len());
+        let sync = from.lane == Lane::Sync || !self.slack_for_a_batch(now, rows);
         let (lane, worst) = if sync {
             (Lane::Sync, rest.worst)
         } else {
@@ -102,10 +75,14 @@ impl Machine {
         let shard = Shard {
             no,
             lane,
-            role: ShardRole::Leftovers { round },
+            role: ShardRole::Leftovers {
+                round,
+                expired: rest.round_max,
+            },
             rows: rest.rows,
             bytes: rest.bytes,
             worst,
+            reserved: Usd::ZERO,
             mark: leftover_mark(lane, from.mark, rest.rows.len()),
             after: None,
             state: ShardState::Planned,
@@ -167,6 +144,47 @@ impl Machine {
             .map(|l| l.shard.no)
     }
 
+    /// Rows that expired too often wait for somebody to say what they are worth: without a deadline
+    /// nobody has.
+    pub(crate) fn ask_about_expired(&mut self, out: &mut Step) {
+        if self.facts.deadline.is_some() {
+            return;
+        }
+        let expired_out = |shard: &Shard| {
+            let ShardRole::Leftovers { expired, .. } = shard.role else {
+                return false;
+            };
+            shard.lane == Lane::Batch
+                && shard.state == ShardState::Planned
+                && expired >= EXPIRED_ROUNDS_MAX
+        };
+        let waiting: Vec<_> = self
+            .shards
+            .values()
+            .filter(|l| expired_out(&l.shard))
+            .map(|l| l.shard.no)
+            .collect();
+        if !self.facts.expired_to_sync {
+            let rows = waiting
+                .iter()
+                .map(|no| self.live(*no).shard.rows.len())
+                .sum();
+            if rows > 0 {
+                self.stop_for(Stop::Expired { rows });
+            }
+            return;
+        }
+        for no in waiting {
+            let shard = &mut self.live_mut(no).shard;
+            shard.go_sync();
+            let shard = Box::new(shard.clone());
+            out.writes.push(Write::Shard {
+                expect: Some("planned"),
+                shard,
+            });
+        }
+    }
+
     fn guard(&mut self, shard: &Shard, tally: &Tally, examples: Vec<String>) {
         let unsent = self
             .shards
@@ -182,6 +200,61 @@ impl Machine {
         if bad * 100 > of * GUARD_PERCENT {
             self.stop_for(Stop::Guard { bad, of, examples });
         }
+    }
+
+    /// What the guard saw before the process ended, it still sees.
+    pub(crate) fn guard_again(&mut self) {
+        let settled: Vec<_> = self
+            .shards
+            .values()
+            .filter_map(|l| match &l.shard.state {
+                ShardState::Settled(tally) => Some((l.shard.clone(), tally.clone())),
+                _ => None,
+            })
+            .collect();
+        for (shard, tally) in settled {
+            self.guard(&shard, &tally, Vec::new());
+        }
+    }
+
+    /// Whether a shard of the bulk must wait: the first one shows what the others would cost money
+    /// for. With a deadline it waits no longer than half the slack.
+    pub(crate) fn waits_for_the_first(&self, now: Timestamp, no: ShardNo) -> bool {
+        let bulk = |role| matches!(role, ShardRole::Bulk | ShardRole::Canary);
+        let mut bulks = self.shards.values().filter(|l| bulk(l.shard.role));
+        let Some(first) = bulks.next() else {
+            return false;
+        };
+        let open = !matches!(first.shard.state, ShardState::Settled(_));
+        let patient = self.half_of_the_slack().is_none_or(|at| now < at);
+        !self.facts.past_guard && first.shard.no < no && open && patient
+    }
+}
+
+fn close_ledger(shard: &Shard, tally: &Tally, out: &mut Step) {
+    let mut entry = |kind, amount| {
+        if amount != Usd::ZERO || kind == LedgerKind::Settle {
+            let (shard, lane) = (shard.no, shard.lane);
+            out.writes.push(Write::Ledger(LedgerEntry {
+                kind,
+                shard,
+                lane,
+                amount,
+            }));
+        }
+    };
+    entry(LedgerKind::Settle, tally.cost);
+    entry(LedgerKind::Unknown, tally.unknown);
+    if shard.lane == Lane::Batch {
+        let used = tally.cost + tally.unknown;
+        // A hidden prompt that nobody published can make the bound too small; then nothing is left
+        // to give back.
+        let left = if shard.reserved > used {
+            shard.reserved - used
+        } else {
+            Usd::ZERO
+        };
+        entry(LedgerKind::Release, left);
     }
 }
 

@@ -103,6 +103,8 @@ pub enum ShardRole {
     Leftovers {
         /// 1 for the first time.
         round: u16,
+        /// The most rounds that one of them has expired in.
+        expired: u16,
     },
 }
 
@@ -121,12 +123,26 @@ pub struct Shard {
     pub bytes: u64,
     /// Most that its rows can cost on its lane.
     pub worst: Usd,
+    /// What the ledger has set aside for it and not given back, while its batch is not settled.
+    pub reserved: Usd,
     /// The cache mark spliced into its rows, if any.
     pub mark: Option<Ttl>,
     /// The canary it waits for.
     pub after: Option<ShardNo>,
     /// Where it stands.
     pub state: ShardState,
+}
+
+impl Shard {
+    /// Sends a planned batch shard to the sync lane instead.
+    pub(crate) fn go_sync(&mut self) {
+        assert_eq!(self.state, ShardState::Planned, "nothing of it was sent");
+        self.lane = Lane::Sync;
+        self.worst = self.worst + self.worst;
+        let pays = self.rows.len() > 1;
+        self.mark = self.mark.filter(|_| pays).map(|_| Ttl::FiveMinutes);
+        self.after = None;
+    }
 }
 
 /// Where a shard stands. Stored as JSON; the tag is also a column, for compare-and-set.

@@ -32,6 +32,9 @@ const BLAMED_AFTER: u16 = 10;
 const GUARD_FIRST: u64 = 20;
 const GUARD_LAST: u64 = 200;
 
+/// Calls in flight while the guard has not seen enough.
+const WATCHED: usize = 8;
+
 /// The lane.
 #[derive(Debug, Default)]
 pub(crate) struct SyncLane {
@@ -84,6 +87,12 @@ struct Flight {
 
 impl SyncLane {
     pub(crate) fn resume(&mut self, no: ShardNo, progress: Tally) {
+        // The guard goes on from what it saw before.
+        self.finals += progress.outcomes.total();
+        let alarms = OutcomeClass::ALL.iter().filter(|class| class.alarms());
+        self.alarms += alarms
+            .map(|class| progress.outcomes.of(*class))
+            .sum::<u64>();
         self.open.insert(
             no,
             Open {
@@ -339,7 +348,8 @@ impl Machine {
     }
 
     fn open_sync_shards(&mut self, now: Timestamp, out: &mut Step) {
-        while self.sync.open.len() < OPEN_SHARDS {
+        // What an earlier life may have paid for in a batch is not paid again here.
+        while self.sync.open.len() < OPEN_SHARDS && self.has_scouted() {
             let next = self.shards.values().find(|l| {
                 l.shard.lane == Lane::Sync
                     && l.shard.state == ShardState::Planned
@@ -382,7 +392,14 @@ impl Machine {
             return;
         }
         let mut room = self.room();
-        while self.sync.flying.len() < self.sync.window.size() && self.sync.pause.is_over(now) {
+        // Until the guard has seen the first answers, no more is at stake than a few of them.
+        let watched = !self.facts.past_guard && self.sync.finals < GUARD_FIRST;
+        let most = self
+            .sync
+            .window
+            .size()
+            .min(if watched { WATCHED } else { usize::MAX });
+        while self.sync.flying.len() < most && self.sync.pause.is_over(now) {
             let Some(queued) = self.sync.next_row(now) else {
                 return;
             };

@@ -76,6 +76,7 @@ impl Job {
             worst: Usd::ZERO,
             mark: None,
             after: None,
+            reserved: Usd::ZERO,
             state: ShardState::Running,
         }
     }

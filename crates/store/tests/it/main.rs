@@ -62,7 +62,10 @@ fn shard(no: u32) -> Shard {
     Shard {
         no: ShardNo(no),
         lane: Lane::Batch,
-        role: ShardRole::Leftovers { round: 2 },
+        role: ShardRole::Leftovers {
+            round: 2,
+            expired: 1,
+        },
         rows: RowRange {
             file: 3,
             from: 10,
@@ -70,6 +73,7 @@ fn shard(no: u32) -> Shard {
         },
         bytes: 12_345,
         worst: Usd::from_pico(i128::from(u64::MAX) * 3),
+        reserved: Usd::from_pico(7),
         mark: Some(offpeak_wire::request::Ttl::OneHour),
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
@@ -118,9 +122,9 @@ fn a_job_and_its_shards_survive_a_restart_as_they_were() {
     let (one, two) = (job(1, "nightly", 1), job(2, "nightly", 2));
     fixture
         .store
-        .create_job(&one, &[shard(0), shard(1)])
+        .create_job(&one, &[shard(0), shard(1)], None)
         .unwrap();
-    fixture.store.create_job(&two, &[]).unwrap();
+    fixture.store.create_job(&two, &[], None).unwrap();
     let store = fixture.reopened().store;
     assert_eq!(store.latest_run("nightly").unwrap(), Some(two.clone()));
     assert_eq!(store.latest_run("weekly").unwrap(), None);
@@ -133,7 +137,9 @@ fn a_job_and_its_shards_survive_a_restart_as_they_were() {
 #[test]
 fn a_shard_moves_only_from_the_state_that_was_seen() {
     let Fixture { store, dir: _dir } = Fixture::new();
-    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
     store
         .commit(&id(1), at(5), &[moved(shard(0), "planned", submitting())])
         .unwrap();
@@ -160,7 +166,9 @@ fn a_shard_moves_only_from_the_state_that_was_seen() {
 #[test]
 fn a_new_shard_does_not_replace_one_that_exists() {
     let Fixture { store, dir: _dir } = Fixture::new();
-    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
     let again = Write::Shard {
         expect: None,
         shard: Box::new(shard(0)),
@@ -174,7 +182,9 @@ fn a_new_shard_does_not_replace_one_that_exists() {
 #[test]
 fn a_batch_stays_ours_after_its_shard_is_settled() {
     let Fixture { store, dir: _dir } = Fixture::new();
-    store.create_job(&job(1, "a", 1), &[shard(0)]).unwrap();
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
     let batch = BatchId::new("msgbatch_1").unwrap();
     assert!(!store.owns_batch(&batch).unwrap());
     let mut tally = Tally::default();
@@ -195,7 +205,7 @@ fn the_ledger_adds_up_and_cannot_be_rewritten() {
     let fixture = Fixture::new();
     fixture
         .store
-        .create_job(&job(1, "a", 1), &[shard(0)])
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
         .unwrap();
     let huge = i128::from(u64::MAX) * 1_000;
     let entries = [
@@ -222,7 +232,7 @@ fn the_ledger_adds_up_and_cannot_be_rewritten() {
 #[test]
 fn a_job_is_closed_once() {
     let Fixture { store, dir: _dir } = Fixture::new();
-    store.create_job(&job(1, "a", 1), &[]).unwrap();
+    store.create_job(&job(1, "a", 1), &[], None).unwrap();
     store.close_job(&id(1), JobState::Finished, at(9)).unwrap();
     let closed = store.job(&id(1)).unwrap().unwrap();
     assert_eq!(

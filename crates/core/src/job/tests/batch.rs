@@ -5,8 +5,8 @@ use offpeak_wire::error::ErrorKind;
 
 use super::{Bench, batch_id, canary, dollars, facts, shard};
 use crate::job::event::{
-    Act, CollectAnswer, Event, Listing, Owner, PollAnswer, Scouted, SeenBatch, Sent, Stop,
-    SubmitAnswer,
+    Act, CollectAnswer, Event, Listing, OurBatch, Owner, PollAnswer, Scouted, SeenBatch, Sent,
+    Stop, SubmitAnswer,
 };
 use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
 use crate::job::shard::{ShardNo, ShardState};
@@ -38,7 +38,7 @@ fn listed(bench: &Bench, no: u32, seen: &[(&str, u64, Owner)]) -> Event {
     };
     Event::Listed {
         shard: ShardNo(no),
-        listing: Some(listing),
+        listing: Ok(listing),
     }
 }
 
@@ -97,7 +97,7 @@ fn a_server_clock_that_stands_still_proves_nothing() {
         };
         bench.step(Event::Listed {
             shard: ShardNo(0),
-            listing: Some(listing),
+            listing: Ok(listing),
         });
         let acts = bench.pass(400);
         assert!(matches!(acts.as_slice(), [Act::List(..)]), "{acts:?}");
@@ -197,9 +197,14 @@ fn a_batch_not_proved_ours_is_never_canceled() {
 fn an_earlier_life_is_found_before_anything_is_sent() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
     assert_eq!(bench.wake(), [Act::Scout]);
-    let ours = vec![(ShardNo(0), batch_id("before"), bench.now)];
+    let ours = vec![OurBatch {
+        shard: ShardNo(0),
+        batch: batch_id("before"),
+        rows: 3,
+        created_at: bench.now,
+    }];
     let acts = bench.step(Event::Scouted(Scouted {
-        answered: true,
+        failed: None,
         ours,
         suspects: Vec::new(),
     }));
@@ -212,17 +217,14 @@ fn a_running_batch_that_may_be_ours_is_waited_for() {
     bench.wake();
     let suspects = vec![batch_id("maybe")];
     let scouted = Scouted {
-        answered: true,
+        failed: None,
         ours: Vec::new(),
         suspects,
     };
     assert_eq!(bench.step(Event::Scouted(scouted)), []);
     assert_eq!(bench.pass(60), [Act::Scout]);
     assert_eq!(
-        bench.step(Event::Scouted(Scouted {
-            answered: true,
-            ..Scouted::default()
-        })),
+        bench.step(Event::Scouted(Scouted::default())),
         [Act::Prepare(ShardNo(0))]
     );
 }
@@ -308,8 +310,8 @@ fn the_last_safe_moment_cancels_and_what_is_left_goes_sync() {
     bench.begin();
     bench.prepare(0);
     bench.accept(0, "slow");
-    // 500 rows at 500 a minute, and two minutes for the rest: seven minutes... less four.
-    let hedge = Timestamp::from_micros(0) + Span::from_secs(7_200 - 120 - 60);
+    // 500 calls at 500 a minute, seven answers until the window is open, two minutes for the rest.
+    let hedge = Timestamp::from_micros(0) + Span::from_secs(7_200 - 60 - 7 * 10 - 120);
     let running = || PollAnswer::Status {
         status: BatchStatus::InProgress,
         retry_after: None,
@@ -506,4 +508,113 @@ fn an_interrupt_leaves_the_batch_upstream() {
         bench.stored[&ShardNo(0)].state,
         ShardState::InProgress(_)
     ));
+}
+
+#[test]
+fn a_batch_of_an_earlier_life_that_was_cut_differently_stops_the_job() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.wake();
+    let ours = vec![OurBatch {
+        shard: ShardNo(0),
+        batch: batch_id("before"),
+        rows: 2,
+        created_at: bench.now,
+    }];
+    bench.step(Event::Scouted(Scouted {
+        ours,
+        ..Scouted::default()
+    }));
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Upstream { .. })
+    ));
+}
+
+#[test]
+fn a_key_that_may_not_even_look_stops_the_job() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.wake();
+    let failed = Some((Some(ErrorKind::Authentication), "no".to_owned()));
+    bench.step(Event::Scouted(Scouted {
+        failed,
+        ..Scouted::default()
+    }));
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Upstream { .. })
+    ));
+}
+
+#[test]
+fn the_guard_remembers_over_a_restart() {
+    let mut bulk = shard(1, Lane::Batch, 50);
+    bulk.after = Some(ShardNo(0));
+    let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
+    bench.begin();
+    bench.run_batch(0, "canary");
+    bench.settle(0, &[Refused], 0);
+    bench.restart();
+    bench.wake();
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::Guard { .. })
+    ));
+    assert_eq!(bench.state(1), "planned");
+}
+
+#[test]
+fn without_a_canary_the_bulk_waits_for_its_first_shard() {
+    let shards = (0..3).map(|no| shard(no, Lane::Batch, 50 - no)).collect();
+    let mut bench = Bench::new(facts(), shards);
+    assert_eq!(bench.begin(), [Act::Prepare(ShardNo(0))]);
+    assert_eq!(bench.run_batch(0, "first"), [Act::Settle(ShardNo(0))]);
+    let acts = bench.settle(0, &[Succeeded; 50], 0);
+    assert_eq!(acts, [Act::Prepare(ShardNo(1)), Act::Prepare(ShardNo(2))]);
+}
+
+#[test]
+fn a_cancel_that_is_on_its_way_keeps_the_shard_busy() {
+    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(7_200));
+    let mut bench = Bench::new(
+        Facts {
+            deadline,
+            ..facts()
+        },
+        vec![shard(0, Lane::Batch, 70)],
+    );
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "slow");
+    bench.now = bench.now + Span::from_secs(7_190);
+    assert_eq!(bench.wake(), [Act::Cancel(ShardNo(0), batch_id("slow"))]);
+    assert_eq!(bench.pass(60), [], "no poll beside the cancel");
+    bench.step(Event::CancelAnswered {
+        shard: ShardNo(0),
+        accepted: false,
+    });
+    assert_eq!(bench.pass(3), [Act::Poll(ShardNo(0), batch_id("slow"))]);
+}
+
+#[test]
+fn a_hard_stop_is_told_over_a_soft_one() {
+    let shards = vec![
+        shard(0, Lane::Batch, 3),
+        shard(1, Lane::Batch, 9),
+        shard(2, Lane::Batch, 5),
+    ];
+    let mut bench = Bench::new(
+        Facts {
+            past_guard: true,
+            ..facts()
+        },
+        shards,
+    );
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "first");
+    bench.machine.stop_for(Stop::Expired { rows: 1 });
+    bench.step(Event::StopAsked);
+    bench.prepare(1);
+    bench.prepare(2);
+    assert_eq!(bench.status(), Status::Stopped(Stop::Interrupted));
 }

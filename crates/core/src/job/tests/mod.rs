@@ -33,6 +33,7 @@ fn facts() -> Facts {
         scout: false,
         past_guard: false,
         expired_to_sync: false,
+        answer: Span::from_secs(10),
     }
 }
 
@@ -49,6 +50,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         },
         bytes: 1_000 * u64::from(rows),
         worst: dollars(i128::from(rows)),
+        reserved: Usd::ZERO,
         mark: None,
         after: None,
         state: ShardState::Planned,
@@ -115,10 +117,7 @@ impl Bench {
     /// Starts the job up to the first acts after the look upstream.
     fn begin(&mut self) -> Vec<Act> {
         assert_eq!(self.wake(), [Act::Scout]);
-        self.step(Event::Scouted(Scouted {
-            answered: true,
-            ..Scouted::default()
-        }))
+        self.step(Event::Scouted(Scouted::default()))
     }
 
     fn prepare(&mut self, no: u32) -> Vec<Act> {

@@ -1,0 +1,138 @@
+//! Looking for batches of an earlier life of the job: its memory may have been lost with a disk, and
+//! what it paid for then must not be paid again.
+//!
+//! Leaves out the looking itself (`act`, in `offpeak-engine`).
+
+use offpeak_wire::error::ErrorKind;
+
+use crate::job::event::{Act, OurBatch, Scouted, Stop};
+use crate::job::machine::{Facts, Machine, Step, is_fatal};
+use crate::job::shard::{Proof, Shard, ShardState, Upstream};
+use crate::price::Lane;
+use crate::units::{Span, Timestamp};
+
+/// Time to the next look, after one that failed and while a batch runs that may be ours.
+const AFTER_FAILURE: Span = Span::from_secs(10);
+const WHILE_IT_RUNS: Span = Span::from_secs(60);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scouting {
+    Wanted,
+    Busy,
+    /// Look again then.
+    Again(Timestamp),
+    Done,
+}
+
+impl Scouting {
+    /// Before its first submission every job knocks, to learn the server's time. One whose memory may
+    /// be lost looks whenever it has something unsent: the life before may have stopped at any point.
+    pub(crate) fn at_start(facts: &Facts, shards: &[Shard]) -> Self {
+        let unsent = |s: &Shard| s.lane == Lane::Batch && s.state == ShardState::Planned;
+        let all_unsent = shards.iter().all(|s| s.state == ShardState::Planned);
+        if shards.iter().any(unsent) && (facts.scout || all_unsent) {
+            Self::Wanted
+        } else {
+            Self::Done
+        }
+    }
+
+    pub(crate) fn next_look(self) -> Option<Timestamp> {
+        match self {
+            Self::Again(at) => Some(at),
+            Self::Wanted | Self::Busy | Self::Done => None,
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn scout(&mut self, now: Timestamp, out: &mut Step) {
+        let wanted = match self.scouting {
+            Scouting::Wanted => true,
+            Scouting::Again(at) => now >= at,
+            Scouting::Busy | Scouting::Done => false,
+        };
+        if wanted {
+            self.scouting = Scouting::Busy;
+            out.acts.push(Act::Scout);
+        }
+    }
+
+    pub(crate) fn on_scouted(&mut self, now: Timestamp, scouted: Scouted, out: &mut Step) {
+        let Scouted {
+            failed,
+            ours,
+            suspects,
+        } = scouted;
+        self.scouting = Scouting::Again(now + AFTER_FAILURE);
+        match failed {
+            Some((kind, message)) if is_fatal(kind) => {
+                let kind = kind.unwrap_or(ErrorKind::Unknown);
+                self.stop_for(Stop::Upstream { kind, message });
+                return;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        for found in ours {
+            self.take_back(now, found, out);
+        }
+        // A batch that runs cannot be told from another of its size; paying twice is worse than
+        // waiting until its results say whose it is.
+        self.scouting = if suspects.is_empty() {
+            Scouting::Done
+        } else {
+            Scouting::Again(now + WHILE_IT_RUNS)
+        };
+    }
+
+    /// Takes a batch of the earlier life as the one of its shard.
+    fn take_back(&mut self, now: Timestamp, found: OurBatch, out: &mut Step) {
+        let OurBatch {
+            shard: no,
+            batch,
+            rows,
+            created_at,
+        } = found;
+        let fits = |s: &Shard| u64::from(s.rows.len()) == rows;
+        match self.shards.get_mut(&no) {
+            Some(live) if live.shard.state == ShardState::Planned && fits(&live.shard) => {
+                live.shard.after = None;
+                let proof = Proof::Certain;
+                let up = Upstream {
+                    batch,
+                    created_at,
+                    since: now,
+                    proof,
+                };
+                self.reserve(no, out);
+                self.move_to(no, ShardState::InProgress(up), out);
+            }
+            // Its doubt is being resolved; that finds the batch as well.
+            Some(live)
+                if matches!(
+                    live.shard.state,
+                    ShardState::Submitting(_) | ShardState::Unknown(_)
+                ) => {}
+            _ => {
+                let message = format!(
+                    "batch {batch} carries the mark of this job for rows that this run has cut \
+                     differently (shard {no}, {rows} rows); `--fresh` starts anew and pays them again"
+                );
+                self.stop_for(Stop::Upstream {
+                    kind: ErrorKind::Conflict,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// Whether everything that an earlier life may have paid for is accounted for.
+    pub(crate) fn has_scouted(&self) -> bool {
+        self.scouting == Scouting::Done
+    }
+
+    pub(crate) fn may_submit(&self) -> bool {
+        self.stop.is_none() && self.has_scouted()
+    }
+}
