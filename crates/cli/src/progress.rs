@@ -41,6 +41,8 @@ struct View {
     rows: u64,
     cost: Usd,
     wait: Option<Span>,
+    /// Why the upstream cannot be used just now.
+    trouble: Option<String>,
 }
 
 impl Display {
@@ -102,6 +104,9 @@ impl State {
 impl View {
     fn take(&mut self, progress: Progress) {
         self.wait = None;
+        if matches!(progress, Progress::Rows { .. } | Progress::Shard { .. }) {
+            self.trouble = None;
+        }
         match progress {
             Progress::Reading { bytes, of } => self.reading = Some((bytes, of)),
             Progress::Shard {
@@ -115,6 +120,7 @@ impl View {
                 (self.done, self.rows, self.cost) = (done, of, tally.cost);
             }
             Progress::Waiting { now, until } => self.wait = Some(until - now),
+            Progress::Trouble { message } => self.trouble = Some(message),
         }
     }
 
@@ -151,6 +157,11 @@ impl View {
         let mut text = format!("· {} so far", self.cost);
         for (words, shards) in self.under_way() {
             text.push_str(&format!(" · {shards} {words}"));
+        }
+        if let Some(trouble) = &self.trouble {
+            text.push_str(&format!(
+                " · trouble upstream ({trouble}), it is tried again"
+            ));
         }
         if let Some(wait) = self.wait.filter(|wait| *wait > Span::ZERO) {
             text.push_str(&format!(" · next look in {wait}"));

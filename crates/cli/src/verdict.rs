@@ -8,6 +8,7 @@ use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::finish::Manifest;
+use offpeak_engine::run::Upstream;
 use offpeak_engine::spec::Need;
 use offpeak_report::Summary;
 use offpeak_wire::error::ErrorKind;
@@ -113,6 +114,11 @@ impl Stopped {
             _ => Vec::new(),
         };
         let hint = match stop {
+            Stop::Budget { .. } if simulated => {
+                "raise the budget with `--budget USD`; a simulated run starts afresh: its upstream \
+                 ended with it"
+                    .to_owned()
+            }
             Stop::Interrupted if simulated => {
                 "a simulated run starts afresh: its upstream ended with it".to_owned()
             }
@@ -190,6 +196,24 @@ fn remedy(kind: ErrorKind) -> String {
         | ErrorKind::Overloaded
         | ErrorKind::Unknown => "wait a while".to_owned(),
     }
+}
+
+/// What goes on without us, and will be billed.
+pub(crate) fn left_upstream(left: &Upstream) -> String {
+    let Upstream {
+        batches,
+        rows,
+        worst,
+    } = left;
+    let plural = if *batches == 1 {
+        "batch goes"
+    } else {
+        "batches go"
+    };
+    format!(
+        "{batches} {plural} on upstream with {rows} rows and will be billed, {worst} at the most; \
+         the same command fetches the answers, for 29 days"
+    )
 }
 
 /// The summary of a run that stopped.

@@ -74,6 +74,11 @@ impl Actor {
         }
     }
 
+    /// What went wrong upstream since the last time.
+    pub(crate) fn take_trouble(&self) -> Option<String> {
+        self.upstream.take_trouble()
+    }
+
     /// Performs one act; `shard` is the shard it is about.
     pub(crate) async fn perform(
         self: Arc<Self>,

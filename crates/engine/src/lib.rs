@@ -15,7 +15,7 @@ mod journal_writer;
 pub mod lock;
 pub mod output;
 pub mod progress;
-mod recover;
+pub mod recover;
 pub mod run;
 pub mod settle;
 pub mod spec;

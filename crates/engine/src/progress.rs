@@ -39,6 +39,11 @@ pub enum Progress {
         /// Sums over the settled shards.
         tally: Box<Tally>,
     },
+    /// The upstream cannot be reached, or refuses for now; it is tried again.
+    Trouble {
+        /// Why, in words.
+        message: String,
+    },
     /// Nothing to do before this time.
     Waiting {
         /// Our time now.

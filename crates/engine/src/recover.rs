@@ -44,38 +44,62 @@ pub(crate) fn recover(
     );
     // Opening cuts off a torn tail, so that what is replayed is what is there.
     let mut journal = Journal::open(spool, shard.no).map_err(|e| EngineError::journal(&e))?;
+    let (mut found, open) = read(spool, shard, book, models)?;
+    let lost: Vec<Record> = open
+        .iter()
+        .map(|(row, held)| Record::Unknown {
+            row: *row,
+            held: *held,
+        })
+        .collect();
+    journal.append(&lost).map_err(|source| {
+        let path = spool.journal(shard.no);
+        EngineError::journal(&JournalError::Io { path, source })
+    })?;
+    for held in open.values() {
+        found.hold_unknown(*held);
+    }
+    Ok(found)
+}
+
+/// What a running sync shard has come to so far, and what its calls in flight hold. Only reads, so
+/// it may be asked while another process runs the job.
+///
+/// # Errors
+/// If a file cannot be read or an answer has no price.
+pub fn standing(
+    spool: &SpoolDir,
+    shard: &Shard,
+    book: &Book,
+    models: &[String],
+) -> Result<(Tally, Usd), EngineError> {
+    let (found, open) = read(spool, shard, book, models)?;
+    Ok((found.tally, open.into_values().sum()))
+}
+
+/// Replays the journal: what is known of the rows, and what each call without an end holds.
+fn read(
+    spool: &SpoolDir,
+    shard: &Shard,
+    book: &Book,
+    models: &[String],
+) -> Result<(Recovered, BTreeMap<u64, Usd>), EngineError> {
     let references = references(spool, shard)?;
     let mut rows = SpoolReader::open(spool)?;
     let mut found = Recovered::default();
     let mut open: BTreeMap<u64, Usd> = BTreeMap::new();
     let mut failed: Option<EngineError> = None;
     let replayed = replay(spool, shard.no, |record| {
-        if failed.is_none()
-            && let Err(error) = found.take(record, &references, &mut rows, &mut open, book, models)
-        {
-            failed = Some(error);
+        if failed.is_none() {
+            let taken = found.take(record, &references, &mut rows, &mut open, book, models);
+            failed = taken.err();
         }
     });
     replayed.map_err(|e| EngineError::journal(&e))?;
-    if let Some(error) = failed {
-        return Err(error);
+    match failed {
+        Some(error) => Err(error),
+        None => Ok((found, open)),
     }
-    let lost: Vec<Record> = open
-        .into_iter()
-        .map(|(row, held)| Record::Unknown { row, held })
-        .collect();
-    journal.append(&lost).map_err(|source| {
-        EngineError::journal(&JournalError::Io {
-            path: spool.journal(shard.no),
-            source,
-        })
-    })?;
-    for record in &lost {
-        if let Record::Unknown { held, .. } = record {
-            found.hold_unknown(*held);
-        }
-    }
-    Ok(found)
 }
 
 fn references(spool: &SpoolDir, shard: &Shard) -> Result<BTreeMap<u64, RowRef>, EngineError> {

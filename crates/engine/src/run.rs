@@ -11,7 +11,7 @@ use offpeak_core::job::event::{Event, Stop, Write};
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::job::{Facts, Machine, Status, Step};
-use offpeak_core::units::{Span, Timestamp};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,20 @@ pub enum RunEnd {
         stop: Stop,
         /// Sums so far.
         tally: Tally,
+        /// What goes on upstream without us.
+        upstream: Upstream,
     },
+}
+
+/// Batches that were left at work when a run stopped: they will be billed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// Batches.
+    pub batches: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Most that they can cost.
+    pub worst: Usd,
 }
 
 /// Runs a job until it is done or has to stop. Dropping the future is like a crash: safe, and the
@@ -54,9 +67,11 @@ pub async fn run(
         match driver.machine.status() {
             Status::Done => return Ok(RunEnd::Done(driver.machine.tally())),
             Status::Stopped(stop) => {
+                let (tally, upstream) = (driver.machine.tally(), driver.upstream());
                 return Ok(RunEnd::Stopped {
                     stop,
-                    tally: driver.machine.tally(),
+                    tally,
+                    upstream,
                 });
             }
             Status::Going => {}
@@ -147,6 +162,22 @@ impl<'a> Driver<'a> {
         })
     }
 
+    fn upstream(&self) -> Upstream {
+        let mut left = Upstream::default();
+        let at_work = |state: &ShardState| {
+            !matches!(
+                state,
+                ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+            )
+        };
+        for shard in self.machine.shards().filter(|s| at_work(&s.state)) {
+            left.batches += 1;
+            left.rows += u64::from(shard.rows.len());
+            left.worst += shard.worst;
+        }
+        left
+    }
+
     /// One turn: step, commit, act.
     async fn step(&mut self, event: Event) -> Result<Timestamp, EngineError> {
         let now = Timestamp::from_micros(self.job.engine.clock.now());
@@ -167,6 +198,9 @@ impl<'a> Driver<'a> {
             self.acts.spawn(Arc::clone(&self.actor).perform(act, shard));
         }
         self.tell_rows();
+        if let Some(message) = self.actor.take_trouble() {
+            (self.report)(Progress::Trouble { message });
+        }
         Ok(now)
     }
 

@@ -25,6 +25,7 @@ use crate::finish::Manifest;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
 use crate::lock::JobLock;
 use crate::progress::{Progress, Report};
+use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
 
@@ -276,7 +277,7 @@ fn open_blocking(
     {
         if !choice.fresh {
             let facts = read_facts(record)?;
-            let settled = settled_rows(&engine, record)? + facts.invalid;
+            let settled = answered_rows(&engine, record, &facts)?;
             remove(spool.root())?;
             let (name, id, rows) = (spec.name, record.id.to_string(), facts.rows);
             return Err(EngineError::InputChanged {
@@ -509,13 +510,25 @@ fn cut_plan(plan: &Plan) -> CutPlan {
     }
 }
 
-fn settled_rows(engine: &Engine, record: &JobRecord) -> Result<u64, EngineError> {
-    let shards = engine.store.shards(&record.id)?;
-    let settled = shards.iter().map(|shard| match &shard.state {
-        ShardState::Settled(tally) => tally.outcomes.total(),
-        _ => 0,
-    });
-    Ok(settled.sum())
+/// Rows of an unfinished job that have their answer.
+fn answered_rows(
+    engine: &Engine,
+    record: &JobRecord,
+    facts: &JobFacts,
+) -> Result<u64, EngineError> {
+    let spool = engine.spool(&record.id);
+    let mut rows = facts.invalid;
+    for shard in engine.store.shards(&record.id)? {
+        rows += match &shard.state {
+            ShardState::Settled(tally) => tally.outcomes.total(),
+            ShardState::Running => {
+                let (tally, _) = standing(&spool, &shard, &engine.book, &facts.models)?;
+                tally.outcomes.total()
+            }
+            _ => 0,
+        };
+    }
+    Ok(rows)
 }
 
 /// The facts of a stored job.

@@ -59,6 +59,8 @@ pub(crate) struct Upstream {
     clock: Clock,
     /// Server time minus our time, from the newest answer.
     ahead: Mutex<Option<Span>>,
+    /// The newest failure that nobody has told yet.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Upstream {
@@ -68,6 +70,7 @@ impl Upstream {
             betas,
             clock,
             ahead: Mutex::new(None),
+            trouble: Mutex::new(None),
         }
     }
 
@@ -94,12 +97,30 @@ impl Upstream {
     }
 
     async fn send(&self, call: Call) -> Result<Answer, SendError> {
-        let answer = self.client.send(call).await?;
+        let answer = match self.client.send(call).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.note_trouble(root_cause(&error));
+                return Err(error);
+            }
+        };
+        if matches!(answer.status, 429 | 500..) {
+            self.note_trouble(format!("it answers with status {}", answer.status));
+        }
         if let Some(date) = answer.server_date_micros() {
             let ahead = Timestamp::from_micros(date) - self.now();
             *self.ahead.lock().expect("nothing panics in here") = Some(ahead);
         }
         Ok(answer)
+    }
+
+    fn note_trouble(&self, message: String) {
+        *self.trouble.lock().expect("nothing panics in here") = Some(message);
+    }
+
+    /// What went wrong since the last time somebody asked.
+    pub(crate) fn take_trouble(&self) -> Option<String> {
+        self.trouble.lock().expect("nothing panics in here").take()
     }
 
     async fn get(&self, path: String) -> Result<Bytes, Failure> {
@@ -338,6 +359,15 @@ fn unreadable(error: &dyn std::error::Error) -> Failure {
         message: error.to_string(),
         retry_after: None,
     }
+}
+
+/// What a failed call comes down to, without the layers in between.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
 }
 
 /// An error and its causes in one line.

@@ -2,6 +2,9 @@
 
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::units::Usd;
+use offpeak_engine::recover::standing;
+use offpeak_engine::spool::SpoolDir;
 use offpeak_engine::start::JobFacts;
 use offpeak_report::{JobLine, jobs_text};
 use offpeak_store::{JobRecord, JobState, Store, StoreError};
@@ -17,28 +20,45 @@ use crate::settings::Settings;
 pub(crate) struct Standing {
     pub(crate) facts: JobFacts,
     pub(crate) shards: Vec<Shard>,
-    /// Sums over the settled shards and the invalid rows.
+    /// Sums over the settled shards, and over what the others have answered.
     pub(crate) tally: Tally,
+    /// Held by synchronous calls under way.
+    pub(crate) held: Usd,
 }
 
 impl Standing {
-    pub(crate) fn of(store: &Store, record: &JobRecord) -> Result<Self, ExpectedError> {
+    pub(crate) fn of(
+        store: &Store,
+        record: &JobRecord,
+        settings: &Settings,
+        sim: bool,
+    ) -> Result<Self, ExpectedError> {
         let facts: JobFacts =
             serde_json::from_str(&record.facts).map_err(|error| StoreError::Damaged {
                 what: "job",
                 detail: error.to_string(),
             })?;
         let shards = store.shards(&record.id)?;
-        let mut tally = Tally::default();
+        let book = settings.book_for(sim)?;
+        let spool = spool_of(record, settings, sim)?;
+        let (mut tally, mut held) = (Tally::default(), Usd::ZERO);
         for shard in &shards {
-            if let ShardState::Settled(part) = &shard.state {
-                tally.add(part);
+            match &shard.state {
+                ShardState::Settled(part) => tally.add(part),
+                ShardState::Running => {
+                    let (part, in_flight) = standing(&spool, shard, &book, &facts.models)
+                        .map_err(|error| ExpectedError::engine(&error, true))?;
+                    tally.add(&part);
+                    held += in_flight;
+                }
+                _ => {}
             }
         }
         Ok(Self {
             facts,
             shards,
             tally,
+            held,
         })
     }
 
@@ -48,11 +68,21 @@ impl Standing {
     }
 }
 
+/// Where the files of a job are.
+pub(crate) fn spool_of(
+    record: &JobRecord,
+    settings: &Settings,
+    sim: bool,
+) -> Result<SpoolDir, ExpectedError> {
+    let jobs = settings.data_dir(sim)?.join("jobs");
+    Ok(SpoolDir::new(jobs.join(record.id.as_str())))
+}
+
 pub(crate) fn jobs(args: &JobsArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
     let lines = match existing_store(settings, args.sim)? {
         None => Vec::new(),
         Some(store) => {
-            let line = |record: &JobRecord| line(&store, record);
+            let line = |record: &JobRecord| line(&store, record, settings, args.sim);
             store.jobs()?.iter().map(line).collect::<Result<_, _>>()?
         }
     };
@@ -99,8 +129,13 @@ pub(crate) fn state(record: &JobRecord) -> &'static str {
     }
 }
 
-fn line(store: &Store, record: &JobRecord) -> Result<JobLine, ExpectedError> {
-    let standing = Standing::of(store, record)?;
+fn line(
+    store: &Store,
+    record: &JobRecord,
+    settings: &Settings,
+    sim: bool,
+) -> Result<JobLine, ExpectedError> {
+    let standing = Standing::of(store, record, settings, sim)?;
     Ok(JobLine {
         id: record.id.clone(),
         name: record.name.clone(),

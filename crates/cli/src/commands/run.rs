@@ -184,13 +184,20 @@ async fn carry_out(
             let manifest = finish(job, bill).await.map_err(mistake)?;
             show(&manifest, job.settings.need, printer)
         }
-        RunEnd::Stopped { stop, tally } => {
+        RunEnd::Stopped {
+            stop,
+            tally,
+            upstream,
+        } => {
             let stopped = Stopped::new(&stop, simulation.is_some());
             let now = Timestamp::from_micros(clock.now());
             let summary = verdict::stopped_summary(&stopped, job, tally.clone(), now);
             printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
             if printer.is_json() {
                 printer.json(&stopped_json(&stopped, job, &tally))?;
+            }
+            if upstream.batches > 0 && simulation.is_none() {
+                printer.say(&verdict::left_upstream(&upstream));
             }
             printer.screen(|_| "\n".to_owned());
             printer.say(stopped.error().to_string().trim_end());

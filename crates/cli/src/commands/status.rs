@@ -2,13 +2,12 @@
 
 use offpeak_core::job::shard::{JobId, Shard};
 use offpeak_core::units::Timestamp;
-use offpeak_engine::spool::SpoolDir;
 use offpeak_report::{ShardCount, StatusView, status_text};
 use offpeak_store::{JobRecord, Store};
 use serde_json::json;
 
 use crate::args::StatusArgs;
-use crate::commands::jobs::{Standing, existing_store, state};
+use crate::commands::jobs::{Standing, existing_store, spool_of, state};
 use crate::error::{Exit, ExpectedError};
 use crate::jobfile::nearest;
 use crate::limits::Limits;
@@ -45,13 +44,8 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
             });
         }
     };
-    let standing = Standing::of(&store, &record)?;
-    let spool = SpoolDir::new(
-        settings
-            .data_dir(args.sim)?
-            .join("jobs")
-            .join(record.id.as_str()),
-    );
+    let standing = Standing::of(&store, &record, settings, args.sim)?;
+    let spool = spool_of(&record, settings, args.sim)?;
     let limits = Limits::read(&spool);
     let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
     let view = view(&store, &record, &standing, &limits, now)?;
@@ -113,7 +107,7 @@ fn view(
         rows: standing.facts.rows,
         shards: counts(&standing.shards),
         tally: verdict::with_invalid(standing.tally.clone(), standing.facts.invalid),
-        held: ledger.held,
+        held: ledger.held + standing.held,
         budget: limits.budget,
         elapsed: now - record.created_at,
         slack: limits.deadline.map(|deadline| deadline - now),

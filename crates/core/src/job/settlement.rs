@@ -16,6 +16,9 @@ use crate::units::{Timestamp, Usd};
 /// Share of useless first answers, in percent, above which the bulk is not paid for.
 pub(crate) const GUARD_PERCENT: u64 = 20;
 
+/// Answers that the guard must have seen to judge the bulk.
+pub(crate) const GUARD_FIRST: u64 = 20;
+
 impl Machine {
     pub(crate) fn on_settled(
         &mut self,
@@ -197,7 +200,9 @@ impl Machine {
         let bad = OutcomeClass::ALL.iter().filter(|c| c.alarms());
         let bad = bad.map(|c| tally.outcomes.of(*c)).sum::<u64>();
         let of = tally.outcomes.total();
-        if bad * 100 > of * GUARD_PERCENT {
+        // Of a canary every answer counts; of the bulk, a few are no evidence.
+        let evidence = shard.role == ShardRole::Canary || of >= GUARD_FIRST;
+        if evidence && bad * 100 > of * GUARD_PERCENT {
             self.stop_for(Stop::Guard { bad, of, examples });
         }
     }

@@ -13,7 +13,7 @@ use crate::job::machine::{Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::pace::{Dice, Pause, RetryBudget, Window};
 use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
-use crate::job::settlement::GUARD_PERCENT;
+use crate::job::settlement::{GUARD_FIRST, GUARD_PERCENT};
 use crate::job::shard::{ShardNo, ShardState};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
@@ -28,8 +28,7 @@ const WARM: Span = Span::from_secs(270);
 /// Server errors in a row after which a row is blamed for them even if no other row went through.
 const BLAMED_AFTER: u16 = 10;
 
-/// First answers that the guard looks at.
-const GUARD_FIRST: u64 = 20;
+/// The guard looks at no answer after this one.
 const GUARD_LAST: u64 = 200;
 
 /// Calls in flight while the guard has not seen enough.

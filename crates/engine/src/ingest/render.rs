@@ -7,8 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use minijinja::value::ValueKind;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+    escape_formatter,
+};
 use offpeak_core::price::Ceiling;
 use offpeak_wire::request::RequestView;
 
@@ -101,9 +105,27 @@ fn head(template: &Template) -> Vec<u8> {
     out
 }
 
+/// Writes a value into the text: nothing for null, JSON for lists and objects.
+fn write_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None => Ok(()),
+        ValueKind::Seq | ValueKind::Map => {
+            let json = serde_json::to_string(value)
+                .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+            Ok(out.write_str(&json)?)
+        }
+        _ => escape_formatter(out, state, value),
+    }
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(write_value);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
 }

@@ -188,6 +188,7 @@ fn a_budget_stops_cleanly_and_a_larger_one_goes_on() {
     let RunEnd::Stopped {
         stop: Stop::Budget { .. },
         tally,
+        ..
     } = ended(lab.live(None))
     else {
         panic!("the budget holds a few rows at most");
