@@ -166,41 +166,45 @@ def results(size, tools, work, rounds):
     remove(job)
 
 
-def memory(size, tools, work, _rounds):
+def memory(size, tools, work, rounds):
     """Peak memory of whole runs against a simulator in another process, over loopback."""
     bench, _ = tools
-    offpeak = bench.with_name("offpeak")
     rows = []
     for count in size.memory_rows:
-        run = work / "run"
-        remove(run)
-        run.mkdir()
-        batch, data, out = run / "rows.jsonl", run / "data", run / "out.jsonl"
-        answer_of([bench, "make-batch", count, size.memory_row_bytes, batch])
-        sim = subprocess.Popen(
-            [offpeak, "sim", "--json", "--listen", "127.0.0.1:0", "--speed", "1000"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            served = json.loads("".join(iter(lambda: sim.stdout.readline().decode(), "}\n")) + "}")
-            environment = dict(os.environ, ANTHROPIC_API_KEY=served["api_key"])
-            command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
-            command += ["--data-dir", data, "--base-url", served["base_url"]]
-            say(f"Memory: {count} rows")
-            begun = time.monotonic()
-            _, peak, busy = measured(command, env=environment)
-            seconds = time.monotonic() - begun
-        finally:
-            sim.kill()
-            sim.wait()
-        answer, *_ = answer_of([bench, "prove-output", out])
-        if answer["rows"] != count:
-            sys.exit(f"{count} rows in, {answer['rows']} lines out")
-        read = os.path.getsize(batch) / 1e6
-        rows.append({"rows": count, "peak_mb": peak / 1e6, "seconds": seconds, "cpu_s": busy, "read_mb": read})
-        remove(run)
+        runs = [whole_run(count, size.memory_row_bytes, bench, work / "run") for _ in range(min(rounds, 3))]
+        rows.append({key: statistics.median(run[key] for run in runs) for key in runs[0]})
     yield {"title": "Memory of a run", "memory": rows}
+
+
+def whole_run(count, row_bytes, bench, place):
+    offpeak = bench.with_name("offpeak")
+    remove(place)
+    place.mkdir()
+    batch, data, out = place / "rows.jsonl", place / "data", place / "out.jsonl"
+    answer_of([bench, "make-batch", count, row_bytes, batch])
+    sim = subprocess.Popen(
+        [offpeak, "sim", "--json", "--listen", "127.0.0.1:0", "--speed", "1000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        served = json.loads("".join(iter(lambda: sim.stdout.readline().decode(), "}\n")) + "}")
+        environment = dict(os.environ, ANTHROPIC_API_KEY=served["api_key"])
+        command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
+        command += ["--data-dir", data, "--base-url", served["base_url"]]
+        begun = time.monotonic()
+        _, peak, busy = measured(command, env=environment)
+        seconds = time.monotonic() - begun
+    finally:
+        sim.kill()
+        sim.wait()
+    say(f"Memory: {count} rows: {peak / 1e6:.1f} MB in {seconds:.0f} s")
+    answer, *_ = answer_of([bench, "prove-output", out])
+    if answer["rows"] != count:
+        sys.exit(f"{count} rows in, {answer['rows']} lines out")
+    read = os.path.getsize(batch) / 1e6
+    remove(place)
+    return {"rows": count, "peak_mb": peak / 1e6, "seconds": seconds, "cpu_s": busy, "read_mb": read}
 
 
 def build(_size, _tools, work, _rounds):
@@ -229,9 +233,11 @@ def machine():
         pass
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+    pinned = pathlib.Path("benches/requirements.txt").read_text().splitlines()
+    peers = ", ".join(line.replace("==", " ") for line in pinned if "==" in line)
     return [
         f"{os.cpu_count()} × {processor}, {memory_gb:.0f} GiB, {platform.system()} {platform.release()}",
-        f"{rustc.stdout.strip()}, Python {platform.python_version()}",
+        f"{rustc.stdout.strip()}, Python {platform.python_version()}, {peers}",
     ]
 
 

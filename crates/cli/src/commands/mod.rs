@@ -78,12 +78,22 @@ fn report_panics(printer: Printer) {
     }));
 }
 
-/// One thread for the driver: what blocks has threads of its own. With `paused` time is virtual.
+/// Virtual time needs a single thread, on which file work is done in place. Real time has threads
+/// for it, few enough that they do not multiply what each of them holds in memory.
 fn runtime(paused: bool) -> Result<Runtime, ExpectedError> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .start_paused(paused)
-        .build();
+    let runtime = if paused {
+        Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+    } else {
+        let mut builder = Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()
+    };
     runtime.map_err(|error| {
         ExpectedError::because(Exit::Usage, &error).hint("the system is out of files or threads")
     })
