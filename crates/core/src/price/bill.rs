@@ -177,10 +177,10 @@ impl Book {
         let prompt = ceiling.input_bytes.saturating_add(hidden);
         let may_be_long = model.step_above(at)?.is_some_and(|above| prompt > above);
         let mut worst = Usd::ZERO;
-        for us in [false, !ceiling.global_pinned] {
-            for long_prompt in [false, may_be_long] {
+        for &us in can_be(!ceiling.global_pinned) {
+            for &long_prompt in can_be(may_be_long) {
                 // Fast mode may be answered, and billed, at standard speed.
-                for fast in [false, ceiling.fast] {
+                for &fast in can_be(ceiling.fast) {
                     let rates = model.rates(
                         at,
                         Mode {
@@ -224,6 +224,11 @@ impl Book {
             .iter()
             .sum())
     }
+}
+
+/// What a circumstance can turn out to be.
+fn can_be(possible: bool) -> &'static [bool] {
+    if possible { &[false, true] } else { &[false] }
 }
 
 fn cost(tokens: u64, rate: u64) -> Usd {

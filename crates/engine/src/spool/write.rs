@@ -17,6 +17,9 @@ const SEGMENT_MAX: u64 = 64 << 20;
 /// Bytes written at once.
 const BUFFER: usize = 1 << 20;
 
+/// After so many bytes the disk gets work, so that it does not have all of it at the end.
+const SYNC_BEHIND: u64 = 8 << 20;
+
 /// Writes rows into segments.
 #[derive(Debug)]
 pub struct SpoolWriter {
@@ -35,6 +38,8 @@ struct Segment {
     file: File,
     number: u32,
     len: u64,
+    /// Bytes of it that are durable or about to be.
+    behind: u64,
 }
 
 impl SpoolWriter {
@@ -153,6 +158,7 @@ impl SpoolWriter {
                     file,
                     number,
                     len: 0,
+                    behind: 0,
                 })
             }
         };
@@ -167,8 +173,25 @@ impl SpoolWriter {
             segment.file.write_all(&self.buffer)?;
             self.buffer.clear();
             self.buffer.shrink_to(4 * BUFFER);
+            self.sync_behind()?;
         }
         Ok(at)
+    }
+
+    /// Lets the disk begin with what was written, unless it still has to do.
+    fn sync_behind(&mut self) -> io::Result<()> {
+        let busy = self.syncing.as_ref().is_some_and(|s| !s.is_finished());
+        let Some(segment) = self.segment.as_mut().filter(|_| !busy) else {
+            return Ok(());
+        };
+        if segment.len - segment.behind < SYNC_BEHIND {
+            return Ok(());
+        }
+        segment.behind = segment.len;
+        let file = segment.file.try_clone()?;
+        self.join_sync()?;
+        self.syncing = Some(std::thread::spawn(move || file.sync_data()));
+        Ok(())
     }
 
     fn close_segment(&mut self) -> io::Result<()> {

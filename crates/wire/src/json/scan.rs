@@ -47,7 +47,7 @@ impl<'a> JsonStr<'a> {
     /// the encoding.
     pub(crate) fn text(&self) -> Cow<'a, str> {
         match self.unescaped() {
-            Cow::Borrowed(raw) => match std::str::from_utf8(raw) {
+            Cow::Borrowed(raw) => match simdutf8::basic::from_utf8(raw) {
                 Ok(text) => Cow::Borrowed(text),
                 Err(_) => String::from_utf8_lossy(raw),
             },
@@ -106,6 +106,10 @@ pub(crate) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// A scanner over text whose encoding is checked here, once for all strings.
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        // The fast check only says whether; the standard one says where.
+        if simdutf8::basic::from_utf8(bytes).is_ok() {
+            return Ok(Self::unchecked(bytes));
+        }
         match std::str::from_utf8(bytes) {
             Ok(_) => Ok(Self::unchecked(bytes)),
             Err(error) => Err(JsonError {
