@@ -6,8 +6,10 @@
 mod answers;
 mod bare_results;
 mod bare_rows;
+mod bare_server;
 mod bodies;
 mod inputs;
+mod load;
 mod product;
 mod proof;
 mod prose;
@@ -29,6 +31,12 @@ const USAGE: &str = "offpeak-bench COMMAND
   bare-csv INPUT DIR               a bare loop: render rows into bodies
   results DIR OUT                  offpeak: census, settle, write
   bare-results DIR OUT             a bare loop: parse, join, price, write
+  capture HOST KEY FILE            one small call; its answer is kept
+  bare-server FILE BYTES           repeats that answer to every POST, gives so many bytes to every GET
+  load HOST KEY SECONDS CONNECTIONS [RATE]
+                                   small calls, as many as can be or RATE a second
+  upload HOST KEY INPUT            that input as one batch
+  download HOST KEY PATH           a download, counted
   prove-spool DIR | prove-bodies DIR | prove-output FILE
                                    rows and a digest of what they mean";
 
@@ -58,6 +66,23 @@ fn main() -> anyhow::Result<()> {
             timed(|| product::results(&job, Path::new(out)))?
         }
         ["bare-results", dir, out] => timed(|| bare_results::run(Path::new(dir), Path::new(out)))?,
+        ["capture", host, key, file] => load::capture(host, key, Path::new(file))?,
+        ["bare-server", file, bytes] => {
+            bare_server::serve(Path::new(file), number(bytes)?)?;
+            "{}".to_owned()
+        }
+        ["load", host, key, seconds, connections] => {
+            load::small(host, key, number(seconds)?, number(connections)?, None)?
+        }
+        ["load", host, key, seconds, connections, rate] => load::small(
+            host,
+            key,
+            number(seconds)?,
+            number(connections)?,
+            Some(number(rate)?),
+        )?,
+        ["upload", host, key, input] => load::upload(host, key, Path::new(input))?,
+        ["download", host, key, path] => load::download(host, key, path)?,
         ["prove-spool", dir] => proof::spool(Path::new(dir))?,
         ["prove-bodies", dir] => proof::bodies(Path::new(dir))?,
         ["prove-output", file] => proof::output(Path::new(file))?,
