@@ -10,7 +10,7 @@ use offpeak_core::price::{Book, Lane};
 use offpeak_engine::cut::{CutPlan, cut};
 use offpeak_engine::ingest::{Ingested, ingest};
 use offpeak_engine::output::write_output;
-use offpeak_engine::settle::{SettleContext, census, settle_batch};
+use offpeak_engine::settle::{SettleContext, read_results, settle_batch};
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
 use offpeak_engine::spool::SpoolDir;
 
@@ -100,11 +100,11 @@ pub(crate) fn results(job: &Job, out: &Path) -> anyhow::Result<(u64, u64)> {
         let ShardState::Collected(collection) = &shard.state else {
             bail!("a shard whose results were not downloaded");
         };
-        let census = census(&ctx, shard)?;
-        if !census.is_complete() {
-            bail!("{census:?}");
+        let results = read_results(&ctx, shard, collection.upstream.created_at)?;
+        if !results.census().is_complete() {
+            bail!("{:?}", results.census());
         }
-        let settlement = settle_batch(&ctx, shard, collection)?;
+        let settlement = settle_batch(&ctx, shard, collection, results)?;
         if settlement.leftovers.is_some() {
             bail!("rows were left over");
         }

@@ -22,7 +22,7 @@ use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::journal_writer::JournalWriter;
 use crate::recover::Recovered;
-use crate::settle::{SettleContext, census, settle_batch, settle_sync};
+use crate::settle::{Results, SettleContext, read_results, settle_batch, settle_sync};
 use crate::spool::{NO_GROUP, RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
 use crate::start::{Engine, Job, JobFacts};
 use crate::sync_call::{self, SyncCall};
@@ -47,6 +47,8 @@ pub(crate) struct Actor {
     recovered: BTreeMap<ShardNo, Recovered>,
     /// References of the rows that the sync lane holds, by shard.
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
+    /// Results that were read to be counted, for the settlement that mostly follows at once.
+    results: Mutex<Option<(ShardNo, Results)>>,
 }
 
 impl Actor {
@@ -71,6 +73,7 @@ impl Actor {
                 .collect(),
             recovered,
             rows: Mutex::default(),
+            results: Mutex::default(),
         }
     }
 
@@ -257,6 +260,8 @@ impl Actor {
         shard: Shard,
         batch: &Batch,
     ) -> Result<CollectAnswer, EngineError> {
+        // What was read of an earlier download holds no longer.
+        self.take_results(no);
         match download(&self.upstream, &self.spool, no, &batch.batch).await {
             Ok(_) => {}
             Err(DownloadError::Io(source)) => {
@@ -279,12 +284,10 @@ impl Actor {
                 });
             }
         }
-        let this = self.settle_parts();
-        let census = blocking(move || {
-            let context = this.context();
-            census(&context, &shard)
-        })
-        .await?;
+        let (this, created_at) = (self.settle_parts(), batch.created_at);
+        let results = blocking(move || read_results(&this.context(), &shard, created_at)).await?;
+        let census = results.census();
+        *self.results.lock().expect("nothing panics in here") = Some((no, results));
         let flawed = census.missing + census.malformed;
         Ok(match () {
             () if census.is_foreign() => CollectAnswer::Foreign,
@@ -310,8 +313,15 @@ impl Actor {
 
     // ---- settlement ---------------------------------------------------------------------------
 
+    fn take_results(&self, no: ShardNo) -> Option<Results> {
+        let mut kept = self.results.lock().expect("nothing panics in here");
+        kept.take_if(|(of, _)| *of == no)
+            .map(|(_, results)| results)
+    }
+
     async fn settle(&self, no: ShardNo, shard: Shard) -> Result<Event, EngineError> {
         let this = self.settle_parts();
+        let results = self.take_results(no);
         let settlement = blocking(move || {
             let context = this.context();
             match shard.lane {
@@ -320,7 +330,11 @@ impl Actor {
                     let ShardState::Collected(collection) = &shard.state else {
                         unreachable!("a batch shard is settled from its collection")
                     };
-                    settle_batch(&context, &shard, collection)
+                    let results = match results {
+                        Some(results) => results,
+                        None => read_results(&context, &shard, collection.upstream.created_at)?,
+                    };
+                    settle_batch(&context, &shard, collection, results)
                 }
             }
         })

@@ -15,6 +15,7 @@ use offpeak_core::job::shard::ShardNo;
 use offpeak_core::units::{Timestamp, Usd};
 
 use crate::spool::{SpoolDir, sync_dir};
+pub(crate) use codec::BODY_AT;
 use codec::{HEADER_LEN, Header};
 
 /// Read buffer of a replay, in bytes.

@@ -1,19 +1,29 @@
-//! The output file: the outcome segments of a job merged by row, written beside its place and moved
-//! there when it is whole. Every row comes out exactly once and in input order, or no file appears.
+//! The output file: the outcome segments of a job merged by row, their lines made, written beside its
+//! place and moved there when it is whole. Every row comes out exactly once and in input order, or no
+//! file appears.
 //!
 //! Leaves out what a line says (`settle::line`) and when all shards are settled (the driver).
 
+mod behind;
+mod compose;
 mod merge;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 
-use crate::spool::{SpoolDir, sync_dir};
-use merge::{Merge, MergeError};
+use crate::spool::{SpoolDir, SpoolError, sync_dir};
+use behind::Behind;
+use compose::{Composer, Lines};
+use merge::{Batch, Merge, Trouble};
 
-/// Buffer of the output, in bytes; also what is hashed at a time.
-const WRITE_BUFFER: usize = 1024 * 1024;
+/// Buffer of an existing file that is compared, in bytes.
+const READ_BUFFER: usize = 1024 * 1024;
+
+/// Batches of rows, and of lines, that wait for the next who works on them.
+const WAITING_MAX: usize = 2;
 
 /// An output file that is in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +63,13 @@ pub enum OutputError {
         /// Bytes of it that had found a place; they are removed again.
         written: u64,
     },
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The file system said no.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The output, or the segment that could not be read.
+        /// The output, or the file of outcomes or answers that could not be read.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -69,7 +82,7 @@ impl OutputError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Exists { .. } => "name another output with `-o`, or add `--overwrite`",
-            Self::Count { .. } => {
+            Self::Count { .. } | Self::Spool(_) => {
                 "the spool is damaged or this is a bug: keep the job's directory and report it"
             }
             Self::DiskFull { .. } => {
@@ -105,9 +118,9 @@ pub fn write_output(
     out: &Path,
     overwrite: bool,
 ) -> Result<Output, OutputError> {
-    let merge = Merge::open(&spool.outcomes_dir()).map_err(|error| error.for_user(out, rows, 0))?;
+    let work = Work::open(spool, rows).map_err(|error| error.for_user(out, rows, 0))?;
     if !overwrite && fs::symlink_metadata(out).is_ok() {
-        return already_there(merge, rows, out);
+        return already_there(work, out);
     }
     let io_error = |source| OutputError::Io {
         path: out.to_owned(),
@@ -122,50 +135,128 @@ pub fn write_output(
         .truncate(true)
         .open(&temporary.path)
         .map_err(io_error)?;
-    let (output, file) = fill(merge, rows, out, file)?;
-    file.sync_all().map_err(io_error)?;
-    drop(file);
+    let (output, file) = fill(work, out, Behind::new(file).map_err(io_error)?)?;
+    file.finish()
+        .map_err(|source| Trouble::Write(source).for_user(out, rows, output.bytes))?;
     temporary.place(out, overwrite)?;
     sync_dir(dir_of(out)).map_err(io_error)?;
     Ok(output)
 }
 
 /// The one place where lines meet the output: any writer, so that a full disk can be had in a test.
-fn fill<W: Write>(
-    merge: Merge,
-    rows: u64,
-    path: &Path,
-    out: W,
-) -> Result<(Output, W), OutputError> {
-    let hashed = Hashed {
+fn fill<W: Write>(work: Work, path: &Path, out: W) -> Result<(Output, W), OutputError> {
+    let rows = work.merge.rows();
+    let mut hashed = Hashed {
         out,
         hasher: blake3::Hasher::new(),
         bytes: 0,
     };
-    let mut out = BufWriter::with_capacity(WRITE_BUFFER, hashed);
-    let done = merge
-        .run(rows, &mut out)
-        .and_then(|()| out.flush().map_err(MergeError::Write));
-    // Not `into_inner`: after a failed write the buffer must not be written once more.
-    let (hashed, _) = out.into_parts();
-    match done {
+    match work.run(&mut hashed) {
         Ok(()) => {
             let digest = hashed.hasher.finalize().into();
-            Ok((
-                Output {
-                    rows,
-                    bytes: hashed.bytes,
-                    digest,
-                },
-                hashed.out,
-            ))
+            let bytes = hashed.bytes;
+            let output = Output {
+                rows,
+                bytes,
+                digest,
+            };
+            Ok((output, hashed.out))
         }
         Err(error) => Err(error.for_user(path, rows, hashed.bytes)),
     }
 }
 
+/// Those who make an output: rows are put into order, lines are made of them, and lines are written,
+/// at the same time. Batch k goes to maker k of n, k + n, k + 2n, …, which keeps their order.
+#[derive(Debug)]
+struct Work {
+    merge: Merge,
+    makers: Vec<Composer>,
+}
+
+/// Making a line takes longer than anything else but the disk, and two makers are faster than it.
+const MAKERS: usize = 2;
+
+impl Work {
+    fn open(spool: &SpoolDir, rows: u64) -> Result<Self, Trouble> {
+        Ok(Self {
+            merge: Merge::open(spool, rows)?,
+            makers: (0..MAKERS).map(|_| Composer::new(spool)).collect(),
+        })
+    }
+
+    fn run(self, out: &mut impl Write) -> Result<(), Trouble> {
+        let Self { mut merge, makers } = self;
+        let rows = merge.rows();
+        thread::scope(|scope| {
+            let (mut inboxes, mut made) = (Vec::new(), Vec::new());
+            for mut maker in makers {
+                let (inbox, batches) = mpsc::sync_channel(WAITING_MAX);
+                let (outbox, lines) = mpsc::sync_channel(WAITING_MAX);
+                let (used, spare) = mpsc::sync_channel(WAITING_MAX);
+                scope.spawn(move || make_lines(&mut maker, &batches, &outbox, &spare));
+                inboxes.push(inbox);
+                made.push((lines, used));
+            }
+            scope.spawn(move || {
+                let batches = std::iter::from_fn(|| merge.batch().transpose());
+                // Nobody listens any more only if something failed.
+                let _ = inboxes
+                    .iter()
+                    .cycle()
+                    .zip(batches)
+                    .try_for_each(|(inbox, batch)| inbox.send(batch));
+            });
+            write_lines(rows, &made, out)
+        })
+    }
+}
+
+fn make_lines(
+    maker: &mut Composer,
+    batches: &Receiver<Result<Batch, Trouble>>,
+    made: &SyncSender<Result<Lines, Trouble>>,
+    spare: &Receiver<Lines>,
+) {
+    for batch in batches {
+        let mut lines = spare.try_recv().unwrap_or_default();
+        let lines = batch
+            .and_then(|batch| maker.compose(batch, &mut lines))
+            .map(|()| lines);
+        let failed = lines.is_err();
+        if made.send(lines).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// The lines of one maker, and the way back for buffers that were used.
+type Made = (Receiver<Result<Lines, Trouble>>, SyncSender<Lines>);
+
+fn write_lines(rows: u64, made: &[Made], out: &mut impl Write) -> Result<(), Trouble> {
+    let mut written = 0;
+    for (made, used) in made.iter().cycle() {
+        // The first who has nothing for his turn tells the end.
+        let Ok(lines) = made.recv() else { break };
+        let lines = lines?;
+        out.write_all(&lines.text).map_err(Trouble::Write)?;
+        written += lines.rows;
+        // A buffer that is not needed again may go.
+        let _ = used.try_send(lines);
+    }
+    out.flush().map_err(Trouble::Write)?;
+    // Counted at both ends, so that nothing can be lost in between.
+    if written == rows {
+        return Ok(());
+    }
+    Err(Trouble::Count {
+        wanted: written,
+        found: None,
+    })
+}
+
 /// Succeeds if the file at `path` is, byte for byte, what would be written.
-fn already_there(merge: Merge, rows: u64, path: &Path) -> Result<Output, OutputError> {
+fn already_there(work: Work, path: &Path) -> Result<Output, OutputError> {
     let io_error = |source| OutputError::Io {
         path: path.to_owned(),
         source,
@@ -176,10 +267,9 @@ fn already_there(merge: Merge, rows: u64, path: &Path) -> Result<Output, OutputE
     if !fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
         return Err(exists());
     }
-    let existing = BufReader::with_capacity(WRITE_BUFFER, File::open(path).map_err(io_error)?);
+    let existing = BufReader::with_capacity(READ_BUFFER, File::open(path).map_err(io_error)?);
     let (output, mut compared) = fill(
-        merge,
-        rows,
+        work,
         path,
         Compare {
             existing,

@@ -13,5 +13,6 @@ pub mod request;
 pub mod result;
 pub mod splice;
 pub mod usage;
+pub mod usual;
 
 pub use decode::DecodeError;

@@ -60,28 +60,28 @@ impl Usage {
 }
 
 /// The object as it arrives, before the writes are checked against each other.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(crate) struct UsageWire {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation: Option<CacheCreation>,
-    server_tool_use: Option<ServerToolUse>,
-    service_tier: Option<String>,
-    inference_geo: Option<String>,
-    speed: Option<String>,
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    pub(crate) cache_creation_input_tokens: Option<u64>,
+    pub(crate) cache_read_input_tokens: Option<u64>,
+    pub(crate) cache_creation: Option<CacheCreation>,
+    pub(crate) server_tool_use: Option<ServerToolUse>,
+    pub(crate) service_tier: Option<String>,
+    pub(crate) inference_geo: Option<String>,
+    pub(crate) speed: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Option<u64>,
-    ephemeral_1h_input_tokens: Option<u64>,
+#[derive(Default, Deserialize)]
+pub(crate) struct CacheCreation {
+    pub(crate) ephemeral_5m_input_tokens: Option<u64>,
+    pub(crate) ephemeral_1h_input_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct ServerToolUse {
-    web_search_requests: Option<u64>,
+#[derive(Default, Deserialize)]
+pub(crate) struct ServerToolUse {
+    pub(crate) web_search_requests: Option<u64>,
 }
 
 impl UsageWire {

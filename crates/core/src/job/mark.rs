@@ -44,6 +44,24 @@ impl Mark {
     }
 }
 
+/// What the marks of one shard have in common, to read many of them.
+#[derive(Debug, Clone)]
+pub struct ShardMark(String);
+
+impl ShardMark {
+    /// The marks of this shard.
+    #[must_use]
+    pub fn new(job: &JobId, shard: ShardNo) -> Self {
+        Self(format!("op-{job}-{shard}-"))
+    }
+
+    /// The row of a `custom_id`; `None` if it is not one of this shard's.
+    #[must_use]
+    pub fn row(&self, custom_id: &str) -> Option<u64> {
+        plain_number(custom_id.strip_prefix(&self.0)?)
+    }
+}
+
 /// Digits only, no sign and no leading zero, so that every mark has one spelling.
 fn plain_number(text: &str) -> Option<u64> {
     let canonical =
@@ -61,14 +79,22 @@ mod tests {
         fn a_mark_survives_its_custom_id(digest in any::<[u8; 32]>(), shard in any::<u32>(), row in any::<u64>()) {
             let mark = Mark { job: JobId::of_digest(&digest), shard: ShardNo(shard), row };
             let id = mark.custom_id();
+            let of_shard = ShardMark::new(&mark.job, mark.shard);
+            prop_assert_eq!(of_shard.row(id.as_str()), Some(row));
+            let of_another = ShardMark::new(&mark.job, ShardNo(shard ^ 1));
+            prop_assert_eq!(of_another.row(id.as_str()), None);
             prop_assert_eq!(Mark::parse(id.as_str()), Some(mark));
         }
 
         #[test]
-        fn nothing_else_reads_as_a_mark(text in "[a-z0-9_-]{0,40}") {
+        fn nothing_else_reads_as_a_mark(text in "[a-z0-9_-]{0,40}", row in "[0-9+ -]{0,21}") {
+            let of_shard = ShardMark::new(&JobId::of_digest(&[7; 32]), ShardNo(3));
+            let marked = format!("{}{row}", of_shard.0);
+            prop_assert_eq!(of_shard.row(&marked), Mark::parse(&marked).map(|mark| mark.row));
             if let Some(mark) = Mark::parse(&text) {
                 let id = mark.custom_id();
                 prop_assert_eq!(id.as_str(), text.as_str());
+                prop_assert_eq!(ShardMark::new(&mark.job, mark.shard).row(&text), Some(mark.row));
             }
         }
     }

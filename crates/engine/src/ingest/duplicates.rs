@@ -15,7 +15,8 @@ use super::parser::Parser;
 use super::reader::Piece;
 use super::rows::Rows;
 use super::sink::{frame_invalid, key_text, write_error};
-use crate::settle::segment::{SegmentReader, SegmentWriter};
+use crate::settle::kept::KeptIn;
+use crate::settle::segment::{Outcome, SegmentReader, SegmentWriter, frame_line};
 use crate::spool::{IndexReader, IndexWriter, SpoolDir, SpoolReader};
 
 /// Duplicates that are skipped one by one. More of them mean that the column is no key at all.
@@ -85,7 +86,7 @@ impl Duplicates {
         } else {
             None
         };
-        let mut invalid = SegmentWriter::create(&path)?;
+        let mut invalid = SegmentWriter::create(&path, KeptIn::Nowhere)?;
         let mut grown = 0;
         let mut framed = Vec::new();
         let mut skipped = self.skipped.iter().peekable();
@@ -118,11 +119,13 @@ impl Duplicates {
 
 /// Copies the outcomes of rows before `row`.
 fn copy_before(from: &mut SegmentReader, row: u64, to: &mut SegmentWriter) -> io::Result<()> {
-    let (mut line, mut framed) = (Vec::new(), Vec::new());
+    let mut framed = Vec::new();
     while let Some(next) = from.row().filter(|next| *next < row) {
-        from.read_line(&mut line)?;
+        let Outcome::Line(line) = from.read()? else {
+            return Err(io::Error::other("an invalid row has an answer"));
+        };
         framed.clear();
-        crate::settle::segment::frame(next, &mut framed, |out| out.extend_from_slice(&line));
+        frame_line(next, &mut framed, |out| out.extend_from_slice(&line));
         to.append(&framed)?;
     }
     Ok(())

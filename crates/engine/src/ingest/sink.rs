@@ -14,8 +14,9 @@ use super::groups::Groups;
 use super::keys::{Entry, Keys};
 use super::render::Shape;
 use super::rows::{Bytes, Content, Rows};
+use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
-use crate::settle::segment::{SegmentWriter, frame};
+use crate::settle::segment::{SegmentWriter, frame_line};
 use crate::spec::OnInvalid;
 use crate::spool::{FrameId, IndexEntry, IndexWriter, RowMeta, SpoolDir, SpoolWriter};
 
@@ -131,7 +132,10 @@ impl Disk {
     fn put_invalid(&mut self, framed: &[u8]) -> io::Result<()> {
         let segment = match &mut self.invalid {
             Some(segment) => segment,
-            none => none.insert(SegmentWriter::create(&self.dir.invalid_outcomes())?),
+            none => none.insert(SegmentWriter::create(
+                &self.dir.invalid_outcomes(),
+                KeptIn::Nowhere,
+            )?),
         };
         self.invalid_bytes += framed.len() as u64;
         segment.append(framed)
@@ -338,5 +342,5 @@ pub(super) fn frame_invalid(row: u64, key: &[u8], problem: &RowProblem, out: &mu
         attempts: 0,
         error: Some(error),
     };
-    frame(row, out, |out| write_line(&line, out));
+    frame_line(row, out, |out| write_line(&line, out));
 }

@@ -4,7 +4,8 @@ use offpeak_core::job::shard::ShardNo;
 use proptest::prelude::*;
 
 use super::*;
-use crate::settle::segment::{SegmentWriter, frame};
+use crate::settle::kept::KeptIn;
+use crate::settle::segment::{SegmentWriter, frame_line};
 
 struct Job {
     dir: tempfile::TempDir,
@@ -21,10 +22,10 @@ impl Job {
                 0 => spool.invalid_outcomes(),
                 shard => spool.outcomes(ShardNo(shard)),
             };
-            let mut segment = SegmentWriter::create(&path).unwrap();
+            let mut segment = SegmentWriter::create(&path, KeptIn::Nowhere).unwrap();
             let mut framed = Vec::new();
             for row in rows {
-                frame(*row, &mut framed, |out| {
+                frame_line(*row, &mut framed, |out| {
                     out.extend_from_slice(line(*row).as_bytes());
                 });
             }
@@ -171,8 +172,8 @@ impl Write for SmallDisk {
 #[test]
 fn a_full_disk_says_how_far_it_came_and_that_nothing_is_lost() {
     let job = Job::of(&[(0..10).collect()]);
-    let merge = Merge::open(&job.spool.outcomes_dir()).unwrap();
-    let error = fill(merge, 10, Path::new("out.jsonl"), SmallDisk { room: 100 }).map(|_| ());
+    let work = Work::open(&job.spool, 10).unwrap();
+    let error = fill(work, Path::new("out.jsonl"), SmallDisk { room: 100 }).map(|_| ());
     let error = error.unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -1,15 +1,15 @@
-//! An answer, read for settling: what decides and what is priced, and the parts that a line shows in
-//! the upstream's own bytes. The text of its text blocks stays escaped as it came: strings are put
-//! together by putting their insides together.
+//! An answer, read for settling: what decides and what is priced, and where the parts are that its
+//! line shows. Those stay the upstream's own bytes, text included: a JSON string is shown as it came.
 //!
-//! [`MessageView`] says what an answer is; here is only a shorter way to the same for the usual
-//! shape, since every result goes through it. Leaves out prices and lines.
+//! Leaves out prices, and the file that the message is in (`kept`).
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use offpeak_wire::DecodeError;
 use offpeak_wire::message::{MessageView, StopReason};
 use offpeak_wire::usage::Usage;
+use offpeak_wire::usual::{UsualLine, UsualMessage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +20,28 @@ pub(crate) struct Answer<'a> {
     pub(crate) model: Cow<'a, str>,
     pub(crate) stop_reason: StopReason,
     pub(crate) usage: Usage,
-    pub(crate) shown: Shown<'a>,
+    pub(crate) places: Places,
+}
+
+/// Where in a message the parts are that its line shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    Known {
+        /// The `usage` object.
+        usage: Place,
+        /// The JSON string of the only text block; `None` without one.
+        text: Option<Place>,
+    },
+    /// The message is of an unusual shape and must be read again.
+    Unknown,
+}
+
+/// Some bytes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) start: u32,
+    /// Never 0.
+    pub(crate) len: u32,
 }
 
 /// The parts of an answer that its line shows.
@@ -34,39 +55,12 @@ pub(crate) struct Shown<'a> {
     pub(crate) usage: &'a [u8],
 }
 
-/// A text, as one JSON string that is not yet put together, or as plain text.
+/// A text, as one JSON string or as plain text.
 #[derive(Debug, Clone)]
 pub(crate) enum Text<'a> {
-    /// JSON strings with their quotes.
-    Escaped(Vec<&'a str>),
+    /// With its quotes.
+    Escaped(&'a [u8]),
     Plain(String),
-}
-
-#[derive(Deserialize)]
-struct Usual<'a> {
-    #[serde(borrow, rename = "id")]
-    _id: Cow<'a, str>,
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-    stop_reason: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    content: Vec<Block<'a>>,
-    #[serde(borrow)]
-    usage: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct UsageOnly<'a> {
-    #[serde(borrow)]
-    usage: &'a RawValue,
 }
 
 impl<'a> Answer<'a> {
@@ -76,56 +70,86 @@ impl<'a> Answer<'a> {
     ///
     /// Those of [`MessageView::parse`].
     pub(crate) fn read(message: &'a [u8]) -> Result<Self, DecodeError> {
-        match Self::usual(message) {
-            Some(answer) => Ok(answer),
-            None => Self::any(message),
+        if let Some(usual) = UsualMessage::parse(message) {
+            return Ok(Self::usual(usual, 0));
         }
-    }
-
-    fn usual(message: &'a [u8]) -> Option<Self> {
-        let usual: Usual<'a> = serde_json::from_slice(message).ok()?;
-        let strings = usual
-            .content
-            .iter()
-            .filter_map(Block::text)
-            .collect::<Option<_>>()?;
-        let usage = usual.usage.get().as_bytes();
-        let stop_reason = usual.stop_reason.as_deref();
-        Some(Self {
-            model: usual.model,
-            stop_reason: stop_reason.map_or(StopReason::None, StopReason::from_name),
-            usage: Usage::parse(usage).ok()?,
-            shown: Shown {
-                text: Text::Escaped(strings),
-                message,
-                usage,
-            },
-        })
-    }
-
-    fn any(message: &'a [u8]) -> Result<Self, DecodeError> {
         let view = MessageView::parse(message)?;
-        let found: UsageOnly<'a> = serde_json::from_slice(message)
-            .expect("a message view exists only for an object with a usage");
-        let shown = Shown {
-            text: Text::Plain(view.text()),
-            message,
-            usage: found.usage.get().as_bytes(),
-        };
         Ok(Self {
             model: view.model,
             stop_reason: view.stop_reason,
             usage: view.usage,
-            shown,
+            places: Places::Unknown,
         })
+    }
+
+    /// The answer in a result line of the usual shape.
+    pub(crate) fn of_line(line: UsualLine<'a>) -> Self {
+        Self::usual(line.message, line.place.start)
+    }
+
+    /// `start` is where the message begins in what its places are counted in.
+    fn usual(message: UsualMessage<'a>, start: usize) -> Self {
+        let place = |range| Place::of(range, start);
+        Self {
+            model: Cow::Borrowed(message.model),
+            stop_reason: message.stop_reason,
+            usage: message.usage,
+            places: Places::Known {
+                usage: place(message.usage_place),
+                text: message.text_place.map(place),
+            },
+        }
     }
 }
 
-impl<'a> Block<'a> {
-    /// The JSON string of a text block; `None` inside if it is no string.
-    fn text(&self) -> Option<Option<&'a str>> {
-        let text = self.text.filter(|_| self.kind == "text")?.get();
-        Some((text.len() >= 2 && text.starts_with('"')).then_some(text))
+impl Place {
+    fn of(range: Range<usize>, start: usize) -> Self {
+        let short = |len| u32::try_from(len).expect("the API caps an answer far below 4 GiB");
+        Self {
+            start: short(range.start - start),
+            len: short(range.len()),
+        }
+    }
+
+    /// Its bytes, if they begin and end as they must.
+    fn bytes(self, message: &[u8], [first, last]: [u8; 2]) -> Option<&[u8]> {
+        let bytes = message
+            .get(self.start as usize..)?
+            .get(..self.len as usize)?;
+        let fits = bytes.len() > 1 && bytes.first() == Some(&first) && bytes.last() == Some(&last);
+        fits.then_some(bytes)
+    }
+}
+
+impl<'a> Shown<'a> {
+    /// What is shown of a message; `None` if it is not the message that the places were found in.
+    pub(crate) fn of(message: &'a [u8], places: Places) -> Option<Self> {
+        let Places::Known { usage, text } = places else {
+            return Self::read_again(message);
+        };
+        Some(Self {
+            text: Text::Escaped(match text {
+                Some(text) => text.bytes(message, *b"\"\"")?,
+                None => b"\"\"",
+            }),
+            message,
+            usage: usage.bytes(message, *b"{}")?,
+        })
+    }
+
+    fn read_again(message: &'a [u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct UsageOnly<'a> {
+            #[serde(borrow)]
+            usage: &'a RawValue,
+        }
+        let text = MessageView::parse(message).ok()?.text();
+        let found: UsageOnly<'a> = serde_json::from_slice(message).ok()?;
+        Some(Self {
+            text: Text::Plain(text),
+            message,
+            usage: found.usage.get().as_bytes(),
+        })
     }
 }
 
@@ -133,13 +157,7 @@ impl Text<'_> {
     /// Appends it as one JSON string.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Escaped(strings) => {
-                out.push(b'"');
-                for string in strings {
-                    out.extend_from_slice(&string.as_bytes()[1..string.len() - 1]);
-                }
-                out.push(b'"');
-            }
+            Self::Escaped(string) => out.extend_from_slice(string),
             Self::Plain(text) => {
                 serde_json::to_writer(out, text).expect("a Vec takes every write");
             }
@@ -202,9 +220,10 @@ mod tests {
                 }
             };
             let mut text = Vec::new();
-            answer.shown.text.write(&mut text);
+            let shown = Shown::of(raw.as_bytes(), answer.places).unwrap();
+            shown.text.write(&mut text);
             prop_assert_eq!(serde_json::from_slice::<String>(&text).unwrap(), view.text());
-            prop_assert_eq!(serde_json::from_slice::<Value>(answer.shown.usage).unwrap(), usage);
+            prop_assert_eq!(serde_json::from_slice::<Value>(shown.usage).unwrap(), usage);
             prop_assert_eq!(answer.model, view.model);
             prop_assert_eq!(answer.stop_reason, view.stop_reason);
             prop_assert_eq!(answer.usage, view.usage);

@@ -164,7 +164,7 @@ mod tests {
             key: b"\"a1\"",
             class: OutcomeClass::Succeeded,
             answer: Some(Shown {
-                text: Text::Escaped(vec![r#""a \u00e9""#]),
+                text: Text::Escaped(br#""a \u00e9""#),
                 message: MESSAGE,
                 usage: USAGE,
             }),

@@ -1,16 +1,22 @@
-//! Settling a shard: what the upstream answered, joined with the rows that asked. Every row gets its
-//! output line, priced, in an outcome segment; or it is left over for a later shard.
+//! Settling a shard: what the upstream answered, joined with the rows that asked. Every row ends,
+//! priced, in an outcome segment; or it is left over for a later shard. Answers stay where they were
+//! received, and the segment says where that is.
 //!
 //! Settling changes nothing but those two files, and writes the same bytes whenever it is done
 //! again. Leaves out when to settle, what becomes of leftovers, and the ledger (the driver).
 
 pub(crate) mod answer;
 mod batch;
+mod census;
 mod error;
-mod index;
+mod examples;
+pub(crate) mod kept;
 pub(crate) mod line;
+mod lines;
 pub(crate) mod priced;
+mod results;
 mod row;
+mod rows;
 pub(crate) mod segment;
 mod sync;
 
@@ -20,9 +26,10 @@ use offpeak_core::price::Book;
 use crate::spool::SpoolDir;
 
 pub use batch::settle_batch;
+pub use census::Census;
 pub use error::SettleError;
-pub use index::{Census, census};
 pub use offpeak_core::job::event::{Leftovers, Settlement};
+pub use results::{Results, read_results};
 pub use sync::settle_sync;
 
 /// What settling needs to know of the job.
@@ -40,10 +47,10 @@ pub struct SettleContext<'a> {
     pub canceled: bool,
 }
 
-/// More threads than this gain nothing: one of them writes.
+/// More threads than this gain nothing: the disk gives no more.
 const THREADS_MAX: usize = 4;
 
-/// How many threads work at a shard. Their number shows in nothing but the time.
+/// How many threads read results. Their number shows in nothing but the time.
 fn threads() -> usize {
     std::thread::available_parallelism()
         .map_or(1, usize::from)

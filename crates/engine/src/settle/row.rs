@@ -1,27 +1,24 @@
-//! One row's outcome: its answer priced, its line written, its numbers counted.
+//! One row's outcome: its answer priced and kept, or its line written, and its numbers counted.
 //!
 //! Leaves out where the answer comes from and whether the row is tried again (`batch`, `sync`).
 
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
+use offpeak_core::job::shard::Shard;
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::error::ErrorKind;
 use offpeak_wire::usage::Usage;
 
 use super::answer::Answer;
+use super::examples::{Examples, key_text};
+use super::kept::Kept;
 use super::line::{self, Line, Reason, Route};
 use super::priced::priced;
 use super::segment;
 use super::{SettleContext, SettleError};
 use crate::spool::{RowMeta, RowRef, SpooledRow};
 
-/// Examples of failures that a settlement shows.
-const EXAMPLES_MAX: usize = 3;
-
-/// Characters of a key or a message within an example.
-const EXAMPLE_CHARS: usize = 120;
-
-/// A run of rows, settled.
+/// Some rows, settled.
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) tally: Tally,
@@ -32,32 +29,6 @@ pub(super) struct Part {
     pub(super) expired: u32,
     pub(super) stop: Option<(ErrorKind, String)>,
     pub(super) examples: Examples,
-}
-
-/// A few failures, each for another reason.
-#[derive(Debug, Default)]
-pub(super) struct Examples(Vec<(String, String)>);
-
-impl Examples {
-    fn add(&mut self, row: u64, key: &[u8], reason: &str) {
-        if self.0.len() < EXAMPLES_MAX && !self.0.iter().any(|(known, _)| known == reason) {
-            let text = format!("row {row} (key {}): {}", key_text(key), short(reason));
-            self.0.push((reason.to_owned(), text));
-        }
-    }
-
-    /// Adds those of later rows.
-    pub(super) fn extend(&mut self, later: Self) {
-        for (reason, text) in later.0 {
-            if self.0.len() < EXAMPLES_MAX && !self.0.iter().any(|(known, _)| *known == reason) {
-                self.0.push((reason, text));
-            }
-        }
-    }
-
-    pub(super) fn into_texts(self) -> Vec<String> {
-        self.0.into_iter().map(|(_, text)| text).collect()
-    }
 }
 
 /// A row of the shard: its reference, and what the spool knows of it.
@@ -92,10 +63,41 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Tries that reached the upstream before this shard; every round that expired was one.
-    pub(super) fn attempts_before(&self) -> u32 {
-        u32::from(self.reference.attempts) + u32::from(self.reference.round)
+    /// What its answer cost, by the prices of `at`.
+    pub(super) fn price(
+        &self,
+        ctx: &SettleContext<'_>,
+        lane: Lane,
+        at: Timestamp,
+        answer: &Answer<'_>,
+    ) -> Result<Tally, SettleError> {
+        let models = [&*answer.model, self.model];
+        let priced = priced(ctx.book, lane, at, models, &answer.usage);
+        priced.map_err(|source| SettleError::Unpriced {
+            row: self.reference.row,
+            key: key_text(self.key),
+            model: answer.model.to_string(),
+            source: Box::new(source),
+        })
     }
+}
+
+/// Tries that reached the upstream before this shard; every round that expired was one.
+pub(super) fn attempts_before(reference: &RowRef) -> u32 {
+    u32::from(reference.attempts) + u32::from(reference.round)
+}
+
+/// An answer as it was received.
+#[derive(Debug, Clone)]
+pub(super) struct Received<'a> {
+    pub(super) class: OutcomeClass,
+    pub(super) answer: Answer<'a>,
+    /// Tries that reached the upstream.
+    pub(super) attempts: u32,
+    /// Where the message begins in the file that it was received into.
+    pub(super) offset: u64,
+    /// Bytes of the message.
+    pub(super) len: u32,
 }
 
 /// How the rows of one shard travelled.
@@ -106,48 +108,45 @@ pub(super) struct Travel {
     pub(super) marked: bool,
 }
 
+impl Travel {
+    pub(super) fn of(shard: &Shard) -> Self {
+        Self {
+            lane: shard.lane,
+            marked: shard.mark.is_some(),
+        }
+    }
+}
+
 impl Part {
     /// A row was answered: final, whatever the answer says.
     pub(super) fn answered(
         &mut self,
-        ctx: &SettleContext<'_>,
         travel: Travel,
-        row: Row<'_>,
-        at: Timestamp,
-        attempts: u32,
-        (class, answer): (OutcomeClass, Answer<'_>),
-    ) -> Result<(), SettleError> {
-        let usage = &answer.usage;
-        let priced = priced(ctx.book, travel.lane, at, [&answer.model, row.model], usage);
-        let priced = priced.map_err(|source| SettleError::Unpriced {
-            row: row.reference.row,
-            key: key_text(row.key),
-            model: answer.model.to_string(),
-            source: Box::new(source),
-        })?;
-        self.tally.outcomes.count(class);
-        self.tally.add(&priced);
+        reference: RowRef,
+        received: &Received<'_>,
+        priced: &Tally,
+    ) {
+        let Received { class, answer, .. } = received;
+        self.tally.outcomes.count(*class);
+        self.tally.add(priced);
         if !class.is_success() {
             let reason = format!("{} ({})", class.as_str(), answer.stop_reason.as_str());
-            self.examples.add(row.reference.row, row.key, &reason);
+            self.examples.add(reference.row, &reason);
         }
-        let cache = travel.marked || touches_cache(usage);
-        self.write(
-            row,
-            &Line {
-                key: row.key,
-                class,
-                answer: Some(answer.shown),
-                cost: Some(priced.cost),
-                route: Some(Route {
-                    lane: travel.lane,
-                    cache,
-                }),
-                attempts,
-                error: None,
+        let kept = Kept {
+            class: *class,
+            route: Route {
+                lane: travel.lane,
+                cache: travel.marked || touches_cache(&answer.usage),
             },
-        );
-        Ok(())
+            attempts: received.attempts,
+            cost: priced.cost,
+            at: reference.at,
+            offset: received.offset,
+            len: received.len,
+            places: answer.places,
+        };
+        segment::frame_kept(reference.row, &kept, &mut self.framed);
     }
 
     /// A row ends without an answer, and was not billed.
@@ -161,7 +160,7 @@ impl Part {
     ) {
         if class != OutcomeClass::Canceled {
             let text = format!("{}: {}", reason.kind, reason.message);
-            self.examples.add(row.reference.row, row.key, &text);
+            self.examples.add(row.reference.row, &text);
         }
         self.ended(travel, row, attempts, class, Some(Usd::ZERO), reason);
     }
@@ -183,7 +182,7 @@ impl Part {
         problem: &str,
     ) {
         let class = OutcomeClass::ResultUnreadable;
-        self.examples.add(row.reference.row, row.key, problem);
+        self.examples.add(row.reference.row, problem);
         let message = format!(
             "{problem}; the row was probably billed, at most ${}",
             held.to_decimal()
@@ -213,35 +212,18 @@ impl Part {
             cache: travel.marked,
         });
         let error = Some(error);
-        self.write(
-            row,
-            &Line {
-                key: row.key,
-                class,
-                answer: None,
-                cost,
-                route,
-                attempts,
-                error,
-            },
-        );
-    }
-
-    fn write(&mut self, row: Row<'_>, line: &Line<'_>) {
-        segment::frame(row.reference.row, &mut self.framed, |out| {
-            line::write_line(line, out);
+        let line = Line {
+            key: row.key,
+            class,
+            answer: None,
+            cost,
+            route,
+            attempts,
+            error,
+        };
+        segment::frame_line(row.reference.row, &mut self.framed, |out| {
+            line::write_line(&line, out);
         });
-    }
-
-    /// Adds the part of the rows that follow; what is already in the segment is not kept.
-    pub(super) fn append(&mut self, later: Self) {
-        self.tally.add(&later.tally);
-        self.leftovers.extend(later.leftovers);
-        self.expired += later.expired;
-        self.examples.extend(later.examples);
-        if self.stop.is_none() {
-            self.stop = later.stop;
-        }
     }
 
     /// A row is left to a later shard.
@@ -253,14 +235,4 @@ impl Part {
 
 fn touches_cache(usage: &Usage) -> bool {
     usage.cache_read_input_tokens > 0 || usage.cache_creation_input_tokens > 0
-}
-
-fn key_text(key: &[u8]) -> String {
-    short(&String::from_utf8_lossy(key)).to_owned()
-}
-
-fn short(text: &str) -> &str {
-    text.char_indices()
-        .nth(EXAMPLE_CHARS)
-        .map_or(text, |(end, _)| &text[..end])
 }

@@ -6,24 +6,24 @@
 use offpeak_core::job::outcome::OutcomeClass;
 use offpeak_core::job::retry::{self, ATTEMPTS_MAX, Finding, Judgement};
 use offpeak_core::job::shard::Shard;
-use offpeak_core::price::Lane;
 use offpeak_core::units::Usd;
 use offpeak_wire::error::{Billing, ErrorBody, ErrorKind};
 use offpeak_wire::message::MessageView;
 
 use super::answer::Answer;
-use super::index::{load_rows, position_of};
+use super::kept::KeptIn;
 use super::line::Reason;
-use super::row::{Part, Row, Travel};
+use super::row::{Part, Received, Row, Travel, attempts_before};
+use super::rows::{load_rows, position_of};
 use super::segment::SegmentWriter;
 use super::{SettleContext, SettleError, Settlement};
-use crate::journal::{self, Record, RecordReader};
+use crate::journal::{self, BODY_AT, Record, RecordReader};
 use crate::spool::{RowRef, SpoolReader};
 
-/// Settled lines are handed to the segment when so many bytes of them wait.
+/// Records are handed to the segment when so many bytes of them wait.
 const FLUSH_BYTES: usize = 1024 * 1024;
 
-/// Settles a sync shard: every row gets its line in the outcome segment of the shard.
+/// Settles a sync shard: every row ends in the outcome segment of the shard.
 ///
 /// Final is a row's last readable answer; without one, its last error. That the row is not to be
 /// sent again was decided by whoever stopped sending it, so a row whose last record is not an answer
@@ -41,13 +41,11 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
     let states = read_states(&journal_path, &rows)?;
     let segment_path = ctx.spool.outcomes(shard.no);
     let io = SettleError::io(&segment_path);
-    let mut segment = SegmentWriter::create(&segment_path).map_err(io)?;
+    let mut segment =
+        SegmentWriter::create(&segment_path, KeptIn::Journal(shard.no)).map_err(io)?;
     let mut spool = SpoolReader::open(ctx.spool)?;
     let mut records = None;
-    let travel = Travel {
-        lane: Lane::Sync,
-        marked: shard.mark.is_some(),
-    };
+    let travel = Travel::of(shard);
     let mut part = Part::default();
     for (reference, state) in rows.iter().zip(&states) {
         let spooled = spool.read(reference.at)?;
@@ -58,7 +56,7 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
                     Some(records) => records,
                     none => none.insert(RecordReader::open(&journal_path)?),
                 };
-                Some((last.kind, records.read(last.offset)?))
+                Some((last, records.read(last.offset)?))
             }
             None => None,
         };
@@ -71,10 +69,10 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
     segment.append(&part.framed).map_err(io)?;
     segment.finish().map_err(io)?;
     Ok(Settlement {
+        examples: part.examples.texts(&rows, &mut spool)?,
         tally: part.tally,
         leftovers: None,
         stop: None,
-        examples: part.examples.into_texts(),
     })
 }
 
@@ -185,23 +183,32 @@ fn conclude(
     travel: Travel,
     row: Row<'_>,
     state: &RowState,
-    record: Option<(LastKind, Record)>,
+    record: Option<(Last, Record)>,
     part: &mut Part,
 ) -> Result<(), SettleError> {
-    let attempts = row.attempts_before() + state.tries;
+    let attempts = attempts_before(&row.reference) + state.tries;
     part.tally.attempts += u64::from(state.tries);
     part.tally.unknown += state.unknown;
     part.tally.unknown_calls += u64::from(state.unknown_calls);
-    match record {
-        Some((LastKind::Message, Record::Answered { at, body, .. })) => {
+    match record.map(|(last, record)| (last.kind, last.offset, record)) {
+        Some((LastKind::Message, offset, Record::Answered { at, body, .. })) => {
             let answer = Answer::read(&body).map_err(|_| changed(row))?;
             let finding = Finding::Message(answer.stop_reason.clone());
             let Judgement::Final(class) = retry::judge(&finding, 0) else {
                 return Err(changed(row));
             };
-            part.answered(ctx, travel, row, at, attempts, (class, answer))
+            let priced = row.price(ctx, travel.lane, at, &answer)?;
+            let received = Received {
+                class,
+                answer,
+                attempts,
+                offset: offset + BODY_AT,
+                len: u32::try_from(body.len()).expect("a record has fewer bytes"),
+            };
+            part.answered(travel, row.reference, &received, &priced);
+            Ok(())
         }
-        Some((LastKind::Unreadable(held), Record::Answered { body, .. })) => {
+        Some((LastKind::Unreadable(held), _, Record::Answered { body, .. })) => {
             let problem = MessageView::parse(&body)
                 .err()
                 .map(|problem| problem.to_string());
@@ -209,7 +216,7 @@ fn conclude(
             part.unreadable(travel, row, attempts, held, &problem);
             Ok(())
         }
-        Some((LastKind::Error, Record::Answered { status, body, .. })) => {
+        Some((LastKind::Error, _, Record::Answered { status, body, .. })) => {
             let error = ErrorBody::parse(status, &body);
             match final_class(error.kind) {
                 Some(class) => {

@@ -2,7 +2,7 @@
 //! threads parse.
 
 use super::*;
-use crate::settle::segment::SegmentReader;
+use crate::settle::segment::{Outcome, SegmentReader};
 use proptest::prelude::*;
 
 /// A line of a batch input: none, blank, a good row, or a bad one.
@@ -153,9 +153,11 @@ fn invalid_rows(dir: &SpoolDir) -> Vec<u64> {
         return Vec::new();
     }
     let mut reader = SegmentReader::open(&path).unwrap();
-    let (mut rows, mut line) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     while let Some(row) = reader.row() {
-        reader.read_line(&mut line).unwrap();
+        let Outcome::Line(line) = reader.read().unwrap() else {
+            panic!("row {row} was never sent");
+        };
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["status"], "invalid");
         assert_eq!(line["error"]["type"], "invalid_row");

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use offpeak_wire::error::ErrorKind;
+use offpeak_wire::message::MessageView;
 
 use super::*;
 
@@ -90,7 +91,12 @@ impl Job {
     fn settle(&self, no: u32, rows: std::ops::Range<usize>, says: &[Says]) -> Settlement {
         let shard = self.shard(no, Lane::Batch, rows);
         self.download(&shard, &self.lines_of(&shard, says));
-        settle_batch(&self.ctx(), &shard, &collection()).unwrap()
+        self.settle_again(&shard).unwrap()
+    }
+
+    fn settle_again(&self, shard: &Shard) -> Result<Settlement, SettleError> {
+        let results = read_results(&self.ctx(), shard, at())?;
+        settle_batch(&self.ctx(), shard, &collection(), results)
     }
 
     fn segment(&self, no: u32) -> Vec<u8> {
@@ -108,18 +114,22 @@ proptest! {
     ) {
         let says: Vec<_> =
             says.into_iter().filter(|says| !matches!(says, Says::Thrice(_))).collect();
-        let job = Job::of(says.len() as u64);
+        let mut job = Job::of(says.len() as u64);
+        // Then no row is left over, and there is an output.
+        job.canceled = true;
         let settlement = job.settle(3, 0..says.len(), &says);
-        let segment = job.segment(3);
-
+        let (segment, output) = (job.segment(3), std::fs::read(job.output()).unwrap());
         let shard = job.shard(3, Lane::Batch, 0..says.len());
+        prop_assert_eq!(&job.settle_again(&shard).unwrap(), &settlement);
+        prop_assert_eq!(job.segment(3), segment);
+
         let mut lines = job.lines_of(&shard, &says);
         lines.push(r#"{"custom_id":"somebody-elses","result":{"type":"expired"}}"#.to_owned());
         lines.push(String::new());
         lines.sort_by_key(|line| blake3::hash(format!("{shuffled}{line}").as_bytes()).to_hex());
         job.download(&shard, &lines);
-        prop_assert_eq!(settle_batch(&job.ctx(), &shard, &collection()).unwrap(), settlement);
-        prop_assert_eq!(job.segment(3), segment);
+        prop_assert_eq!(job.settle_again(&shard).unwrap(), settlement);
+        prop_assert_eq!(std::fs::read(job.output()).unwrap(), output);
     }
 
     #[test]
@@ -255,12 +265,12 @@ fn an_answer_under_an_unknown_name_has_the_price_of_the_model_asked_for() {
     let lines = job.lines_of(&shard, &[says]);
     let dated = |line: &String| line.replace("claude-haiku-5-5", "claude-haiku-5-5-20261007");
     job.download(&shard, &lines.iter().map(dated).collect::<Vec<_>>());
-    let settled = settle_batch(&job.ctx(), &shard, &collection()).unwrap();
+    let settled = job.settle_again(&shard).unwrap();
     assert_eq!(settled.tally.cost, Usd::from_pico(500_000));
 
     job.models = vec!["claude-nobody".to_owned()];
     std::fs::remove_file(job.spool.outcomes(ShardNo(0))).unwrap();
-    let error = settle_batch(&job.ctx(), &shard, &collection()).unwrap_err();
+    let error = job.settle_again(&shard).unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with("row 0 (key \"k0\"), answered by `claude-haiku-5-5-20261007`"),
@@ -288,7 +298,7 @@ fn the_route_tells_whether_the_cache_was_in_play() {
     );
     job.download(&shard, &lines);
     let routes = |shard: &Shard| {
-        settle_batch(&job.ctx(), shard, &collection()).unwrap();
+        job.settle_again(shard).unwrap();
         job.lines()
             .iter()
             .map(|line| line["route"].clone())
@@ -310,7 +320,7 @@ fn a_census_tells_lost_lines_from_foreign_ones() {
     };
     let whole = [(); 5].map(|()| answer());
     job.download(&shard, &job.lines_of(&shard, &whole));
-    let counted = census(&job.ctx(), &shard).unwrap();
+    let counted = read_results(&job.ctx(), &shard, at()).unwrap().census();
     assert!(counted.is_complete() && counted.lines == 5, "{counted:?}");
 
     let says = [answer(), Says::Nothing, Says::Garbage, answer(), answer()];
@@ -319,7 +329,7 @@ fn a_census_tells_lost_lines_from_foreign_ones() {
     lines.push(lines[0].replace("-0-0\"", "-1-0\""));
     lines.push("<html>".to_owned());
     job.download(&shard, &lines);
-    let counted = census(&job.ctx(), &shard).unwrap();
+    let counted = read_results(&job.ctx(), &shard, at()).unwrap().census();
     let expected = Census {
         lines: 7,
         missing: 2,
@@ -328,4 +338,89 @@ fn a_census_tells_lost_lines_from_foreign_ones() {
         foreign: 1,
     };
     assert_eq!(counted, expected);
+}
+
+/// Messages of the usual shape and of others.
+const MESSAGES: [&str; 5] = [
+    r#"{"id":"m","model":"claude-haiku-5-5","content":[{"type":"text","text":"\u00e9 \"é\""}],"usage":{"input_tokens":1,"output_tokens":2},"new":[{ }]}"#,
+    r#"{ "usage" : {"input_tokens":1, "output_tokens":2}, "content":[{"type":"tool_use","input":{}}], "model":"claude-haiku-5-5","id":"m"}"#,
+    r#"{"id":"m","model":"claude-haiku-5-5","content":[{"type":"text","text":"a"},{"text":"b","type":"text"}],"usage":{"input_tokens":1,"output_tokens":2}}"#,
+    r#"{"id":"m","model":"claude-haiku-5-5","content":[{"type":"text","text":"\ud800"}],"usage":{"input_tokens":1,"output_tokens":2}}"#,
+    r#"{"id":"\u006d","model":"claude-haiku-5-5","content":null,"usage":{"input_tokens":1,"output_tokens":2}}"#,
+];
+
+#[test]
+fn what_was_answered_is_in_the_line_byte_for_byte() {
+    let job = Job::of(MESSAGES.len() as u64);
+    let shard = job.shard(0, Lane::Batch, 0..MESSAGES.len());
+    let line = |(row, message): (u64, &&str)| {
+        let id = job.custom_id(0, row);
+        format!(r#"{{"custom_id":"{id}","result":{{"type":"succeeded","message":{message} }}}}"#)
+    };
+    let mut lines: Vec<_> = (0..).zip(&MESSAGES).map(line).collect();
+    lines.reverse();
+    job.download(&shard, &lines);
+    let settled = job.settle_again(&shard).unwrap();
+    assert_eq!(settled.tally.output_tokens, 2 * MESSAGES.len() as u64);
+    let output = std::fs::read_to_string(job.output()).unwrap();
+    for (line, message) in output.lines().zip(MESSAGES) {
+        let told = format!(",\"message\":{message},\"usage\":{{\"input_tokens\":1,");
+        assert!(line.contains(&told), "{line}");
+        // The unpaired surrogate is the upstream's; what we add to it is sound.
+        let ours: Value = serde_json::from_str(&line.replace(message, "null")).unwrap();
+        let view = MessageView::parse(message.as_bytes()).unwrap();
+        assert_eq!(ours["text"], view.text());
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_longer_where_it_was_received_is_an_error() {
+    let job = Job::of(3);
+    let answer = || Says::Message {
+        stop_reason: "end_turn",
+        input: 1,
+        output: 1,
+    };
+    job.settle(0, 0..3, &[answer(), answer(), answer()]);
+    let path = job.spool.results(ShardNo(0));
+    let results = std::fs::read(&path).unwrap();
+    let out = job.dir.path().join("out.jsonl");
+    for damaged in [&results[..results.len() - 10], &results[1..], b""] {
+        std::fs::write(&path, damaged).unwrap();
+        let error = write_output(&job.spool, 3, &out, false).unwrap_err();
+        assert!(
+            error.to_string().starts_with(path.to_str().unwrap()),
+            "{error}"
+        );
+        assert!(!out.exists());
+    }
+    std::fs::write(&path, &results).unwrap();
+    assert_eq!(write_output(&job.spool, 3, &out, false).unwrap().rows, 3);
+}
+
+#[test]
+fn of_several_lines_the_first_that_can_be_read_counts() {
+    let job = Job::of(2);
+    let shard = job.shard(0, Lane::Batch, 0..2);
+    let mut lines = job.lines_of(&shard, &[Says::Thrice(5), Says::Thrice(7)]);
+    let second = lines[1].replace(r#""id":"msg_1""#, r#""id":"msg_2""#);
+    lines.push(second.clone());
+    lines.push("x".repeat(500));
+    lines.push(second);
+    job.download(&shard, &lines);
+    let results = read_results(&job.ctx(), &shard, at()).unwrap();
+    let census = results.census();
+    assert_eq!(
+        (census.missing, census.malformed, census.duplicate),
+        (0, 1, 6)
+    );
+    let settled = settle_batch(&job.ctx(), &shard, &collection(), results).unwrap();
+    assert_eq!(settled.tally.outcomes.of(OutcomeClass::Succeeded), 2);
+    assert_eq!(settled.tally.output_tokens, 12);
+    let ids: Vec<_> = job
+        .lines()
+        .iter()
+        .map(|line| line["message"]["id"].clone())
+        .collect();
+    assert_eq!(ids, ["msg_1", "msg_1"]);
 }

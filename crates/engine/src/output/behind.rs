@@ -1,0 +1,59 @@
+//! A file that is written to the disk while it grows, so that little is left to wait for at its end.
+//!
+//! Leaves out what is written.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
+
+/// The disk is asked for more whenever so many bytes came together.
+const STEP: usize = 16 * 1024 * 1024;
+
+/// A growing file.
+#[derive(Debug)]
+pub(super) struct Behind {
+    file: File,
+    waiting: usize,
+    nudge: SyncSender<()>,
+    syncing: JoinHandle<io::Result<()>>,
+}
+
+impl Behind {
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let same = file.try_clone()?;
+        let (nudge, nudges) = mpsc::sync_channel(1);
+        let sync = move || nudges.iter().try_for_each(|()| same.sync_data());
+        Ok(Self {
+            file,
+            waiting: 0,
+            nudge,
+            syncing: thread::Builder::new().spawn(sync)?,
+        })
+    }
+
+    /// Returns when everything is on the disk.
+    pub(super) fn finish(self) -> io::Result<()> {
+        drop(self.nudge);
+        // The system tells a failed write-back only once, so what was told there counts here.
+        self.syncing.join().expect("syncing does not panic")?;
+        self.file.sync_all()
+    }
+}
+
+impl Write for Behind {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.waiting += written;
+        if self.waiting >= STEP {
+            self.waiting = 0;
+            // If the disk is still busy with the step before, it is nudged enough.
+            let _ = self.nudge.try_send(());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
