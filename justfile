@@ -30,6 +30,10 @@ bench:
 bench-quick:
     benches/run.sh --quick
 
+# Fuzz every target for so many seconds (needs a C++ compiler); `cargo test` replays the corpus
+fuzz seconds="30":
+    fuzz/run.sh --seconds {{seconds}}
+
 # Run the tests and review changed snapshots (needs cargo-insta)
 snap:
     cargo insta test --workspace --review
