@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+#[expect(
+    clippy::print_stdout,
+    reason = "shown when a property fails: with which file"
+)]
 fn replay(target: &str, property: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
@@ -15,7 +19,7 @@ fn replay(target: &str, property: fn(&[u8])) {
     assert!(!files.is_empty());
     for file in files {
         let data = fs::read(&file).expect("a file of the corpus can be read");
-        println!("{}", file.display()); // shown when the property fails
+        println!("{}", file.display());
         property(&data);
     }
 }
