@@ -38,9 +38,9 @@ class Simulator:
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
         self.call("POST", "/_sim/clock", {"advance_s": round(seconds + 60 * minutes + 3600 * hours)})
 
-    def fault(self, **rule: Any) -> None:
-        """One more thing that goes wrong."""
-        self.call("POST", "/_sim/faults", {"rules": [rule]})
+    def fault(self, *rules: dict[str, Any], **rule: Any) -> None:
+        """What goes wrong from now on, in the words of a faults file; instead of what went wrong before."""
+        self.call("POST", "/_sim/faults", {"rule": [*rules, *([rule] if rule else [])]})
 
     def bill(self) -> dict[str, Any]:
         return self.call("GET", "/_sim/bill")
