@@ -9,6 +9,14 @@ check: lint tidy
 test:
     cargo test --workspace
 
+# The official Python and TypeScript clients against `offpeak sim` (needs Python and Node)
+clients:
+    tests/clients/run.sh
+
+# The same, third parties' clients, and results of nearly 2 GB
+clients-all:
+    tests/clients/run.sh all
+
 # Format and clippy, warnings are errors
 lint:
     cargo fmt --all --check

@@ -4,20 +4,23 @@
 #   tests/clients/run.sh                 the official Python and TypeScript clients
 #   tests/clients/run.sh python          one of: python, typescript, third-party, large
 #   tests/clients/run.sh all             the official ones, the third parties', and results of nearly 2 GB
-# `--release` builds in release; otherwise the development build is used, which `cargo test` has made already. `large`
-# always runs in release. Needs bash, cargo, Python 3.11 with venv, Node 20 with npm; on Debian what is missing is installed.
+# `--release` builds in release; `--no-build` takes target/debug/offpeak as it is, which `cargo test --workspace` has made.
+# `large` always builds in release. Needs bash, cargo, Python 3.11 with venv and Node 20 with npm; on Debian the latter two
+# are installed if they are missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 profile=debug
+build=yes
 suites=()
 for argument in "$@"; do
     case $argument in
     --release) profile=release ;;
+    --no-build) build=no ;;
     all) suites+=(python typescript third-party large) ;;
     python | typescript | third-party | large) suites+=("$argument") ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 2
         ;;
     esac
@@ -64,7 +67,7 @@ node_in() { # NAME: a copy of tests/clients/NAME with its packages; its sources 
 
 build() { # PROFILE
     local flags=()
-    if [ "$1" = release ]; then flags=(--release); fi
+    if [ "$1" = release ]; then flags=(--release); elif [ "$build" = no ]; then return; fi
     cargo build --locked -p offpeak-cli "${flags[@]}"
 }
 
