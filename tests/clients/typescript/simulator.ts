@@ -13,7 +13,7 @@ export interface Bill {
 
 export interface Seen {
   status: number;
-  query: string;
+  path: string;
   key: string;
 }
 

@@ -91,7 +91,7 @@ def test_beta_namespace_and_beta_headers(client: Anthropic, sim: Simulator) -> N
         model=HAIKU, max_tokens=50, messages=ASK, betas=["context-management-2025-06-27"]
     )
     assert message.content[0].type == "text"
-    assert sim.requests()[-1]["query"] == "beta=true"
+    assert sim.requests()[-1]["path"] == "/v1/messages"
     with pytest.raises(BadRequestError, match="no-such-beta-2026-01-01"):
         client.beta.messages.create(model=HAIKU, max_tokens=50, messages=ASK, betas=["no-such-beta-2026-01-01"])
 
@@ -152,11 +152,12 @@ def test_prompt_cache(client: Anthropic, sim: Simulator) -> None:
     assert ask("three").cache_read_input_tokens == 0
 
 
-def test_prewarming(client: Anthropic) -> None:
+def test_prewarming(client: Anthropic, sim: Simulator) -> None:
     """`max_tokens: 0` writes the cache and says nothing."""
     system = [{"type": "text", "text": "Know all about leaves. " * 1_500, "cache_control": {"type": "ephemeral"}}]
     warm = client.messages.create(model=HAIKU, max_tokens=0, system=system, messages=ASK)
     assert warm.content == [] and warm.stop_reason == "max_tokens"
     assert warm.usage.output_tokens == 0 and warm.usage.cache_creation_input_tokens > 4096
+    sim.advance(seconds=5)  # what is written can be read once the answer has begun
     asked = client.messages.create(model=HAIKU, max_tokens=5, system=system, messages=ASK)
     assert asked.usage.cache_read_input_tokens == warm.usage.cache_creation_input_tokens
