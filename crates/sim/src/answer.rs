@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bill::{Lane, Tally};
 use crate::book::Model;
 use crate::config::Config;
@@ -10,7 +12,7 @@ use crate::dice::{self, Purpose};
 use crate::text;
 
 /// Why an answer ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stop {
     EndTurn,
     MaxTokens,

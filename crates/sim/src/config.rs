@@ -28,6 +28,8 @@ pub struct Config {
     pub faults: Faults,
     /// Rate limits and the batch queue.
     pub limits: Limits,
+    /// Seconds until a cancellation is settled: about 25 were observed.
+    pub cancel_settles_s: u32,
     /// Counters move while a batch runs, as observed live. The documentation, and the default,
     /// keep every row in `processing` until the batch has ended.
     pub live_counts: bool,
@@ -45,6 +47,7 @@ impl Default for Config {
             latency: Latency::default(),
             faults: Faults::none(),
             limits: Limits::default(),
+            cancel_settles_s: 25,
             live_counts: false,
         }
     }

@@ -2,7 +2,7 @@
 //! API's error answers. No sockets, and nothing of what an endpoint says.
 
 use offpeak_wire::error::ErrorKind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::Lines;
 
@@ -61,14 +61,6 @@ impl Request {
         headers
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
     }
 }
 
@@ -167,8 +159,9 @@ impl Answer {
 }
 
 /// Why a request, or a row of a batch, is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
+    #[serde(with = "crate::save::kind")]
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,

@@ -146,7 +146,9 @@ impl Draft {
                     },
                 );
                 let length = Length::of(config, prompt.digest, checked.max_tokens);
-                let fault = config.faults.of_row(u64::from(number), u64::from(index));
+                let fault = config
+                    .faults
+                    .of_row(u64::from(number), u64::from(index), custom_id);
                 row.model = checked.model;
                 row.us = checked.us;
                 row.split.input = prompt.tokens;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::dice::{self, Purpose};
 use crate::fault::{Faults, LineFault};
 use crate::http::Problem;
+use crate::rule::{CutAt, Effects};
 
 use super::row::{Outcome, Rows};
 use super::usize_of;
@@ -27,24 +28,40 @@ pub struct Lines {
     rows: Arc<Rows>,
     order: Vec<u32>,
     next: usize,
-    /// The number of the line in which the download breaks off.
-    cut: Option<usize>,
+    cut: Option<CutAt>,
+    /// Bytes written so far.
+    written: usize,
     broken: bool,
     faults: Box<Faults>,
 }
 
 impl Lines {
-    pub(super) fn new(rows: Arc<Rows>, config: &Config, nth: u64) -> Self {
+    pub(super) fn new(rows: Arc<Rows>, config: &Config, nth: u64, effects: &Effects) -> Self {
         let batch = u64::from(rows.batch);
         let count = u32::try_from(rows.list.len()).expect("at most 100,000 rows");
-        // The same order in every download of one batch.
-        let order = dice::shuffled(count, dice::roll(rows.seed, Purpose::ResultOrder, batch, 0));
-        let cut = config.faults.truncation(batch, nth, u64::from(count));
+        // The same order in every download of one batch, unless a rule says otherwise.
+        let other = if effects.reordered { nth + 1 } else { 0 };
+        let roll = dice::roll(rows.seed, Purpose::ResultOrder, batch, other);
+        let order = dice::shuffled(count, roll);
+        let line = |line| CutAt::Line(usize::try_from(line).expect("a row's number"));
+        let cut = match effects.cut {
+            Some(CutAt::Anywhere) => {
+                let roll = dice::roll(config.faults.seed, Purpose::FaultDetail, batch, !nth);
+                let last = u64::from(count.saturating_sub(1));
+                Some(line(dice::between(roll, 0, last)))
+            }
+            Some(cut) => Some(cut),
+            None => config
+                .faults
+                .truncation(batch, nth, u64::from(count))
+                .map(line),
+        };
         Self {
             rows,
             order,
             next: 0,
-            cut: cut.map(|line| usize::try_from(line).expect("a row's number")),
+            cut,
+            written: 0,
             broken: false,
             faults: Box::new(config.faults.clone()),
         }
@@ -61,23 +78,33 @@ impl Lines {
         self.line(index, out);
         out.push(b'\n');
         let length = out.len() - start;
-        if self.cut == Some(self.next) {
+        if self.cut == Some(CutAt::Line(self.next)) {
             out.truncate(start + length / 2);
             self.broken = true;
             return Some(Err(Cut));
         }
         self.next += 1;
-        match self
-            .faults
-            .of_line(u64::from(self.rows.batch), u64::from(index))
-        {
+        match self.faults.of_line(
+            u64::from(self.rows.batch),
+            u64::from(index),
+            self.rows.custom_id(index),
+        ) {
             Some(LineFault::Twice) => out.extend_from_within(start..),
             Some(LineFault::Malformed) => {
                 out.truncate(start + length / 2);
                 out.push(b'\n');
             }
+            Some(LineFault::Missing) => out.truncate(start),
             None => {}
         }
+        if let Some(CutAt::Byte(most)) = self.cut
+            && self.written + out.len() - start > most
+        {
+            out.truncate(start + most - self.written);
+            self.broken = true;
+            return Some(Err(Cut));
+        }
+        self.written += out.len() - start;
         Some(Ok(()))
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::answer::Stop;
 use crate::bill::Tally;
 use crate::cache::{Split, Spot};
@@ -11,7 +13,7 @@ use crate::http::Problem;
 use super::usize_of;
 
 /// What becomes of a row. Faults are decided at creation, success and the rest when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     Pending,
     Succeeded,
@@ -23,7 +25,7 @@ pub(crate) enum Outcome {
     Expired,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// Where its `custom_id` ends within [`Rows::ids`].
     pub(super) id_end: u32,
@@ -54,7 +56,7 @@ impl Row {
 }
 
 /// The rows of one batch, in input order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rows {
     pub(super) list: Vec<Row>,
     /// All `custom_id`s, one behind the other.

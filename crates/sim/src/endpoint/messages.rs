@@ -7,27 +7,26 @@ use crate::bill::{self, Lane, Tally};
 use crate::book::Book;
 use crate::cache::Moment;
 use crate::check::{self, Terms};
-use crate::fault::Fault;
 use crate::http::{Answer, Problem};
 use crate::prompt::{Prompt, Realm};
-use crate::rate::Meter;
 use crate::world::{Visit, World};
 
 use super::view;
 
 impl World {
-    pub(crate) fn messages(&mut self, visit: Visit<'_>) -> Result<Answer, Problem> {
+    pub(crate) fn messages(&mut self, visit: &Visit<'_>) -> Result<Answer, Problem> {
         let Visit {
             now,
             workspace,
             ticket,
             ..
-        } = visit;
+        } = *visit;
         let view = view(&visit.request.body)?;
         if view.stream() == Some(true) {
             return Err(Problem::invalid("streaming is not simulated yet"));
         }
         let checked = check::request(&view, visit.terms(Some(Lane::Sync)))?;
+        self.meter(now, checked.model)?;
         let model = Book::embedded().model(checked.model);
         let prompt = Prompt::read(&view, self.realm(workspace, Lane::Sync, checked.model));
         let length = Length::of(&self.config, prompt.digest, checked.max_tokens);
@@ -51,15 +50,7 @@ impl World {
             us: checked.us,
             fast: checked.fast,
         };
-        let lost = ticket.fault == Some(Fault::ResetAfterAccept);
-        self.ledger
-            .call(now, ticket.number, checked.model, tally, lost);
-        // Cache reads do not count against the input limit (Anthropic docs, rate limits).
-        let counted = tally.prompt() - u64::from(tally.read);
-        self.buckets
-            .take(workspace, Meter::InputTokens, counted, now);
-        self.buckets
-            .take(workspace, Meter::OutputTokens, u64::from(tally.output), now);
+        self.charge(visit, checked.model, tally);
         let message = Message {
             id: bill::message_id(seed, Lane::Sync, ticket.number, 0),
             model,
@@ -73,13 +64,14 @@ impl World {
         Ok(Answer::json(body, whole))
     }
 
-    pub(crate) fn count_tokens(&mut self, visit: Visit<'_>) -> Result<Answer, Problem> {
+    pub(crate) fn count_tokens(&mut self, visit: &Visit<'_>) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct Count {
             input_tokens: u32,
         }
         let view = view(&visit.request.body)?;
         let checked = check::request(&view, visit.terms(None))?;
+        self.note.model = Some(checked.model);
         let realm = self.realm(visit.workspace, Lane::Sync, checked.model);
         let count = Count {
             input_tokens: Prompt::read(&view, realm).tokens,

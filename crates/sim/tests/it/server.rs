@@ -175,10 +175,10 @@ async fn a_body_above_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_real_socket() {
-    let (world, _) = upstream(Faults::none());
+    let (world, upstream) = upstream(Faults::none());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, Arc::clone(&world), clock()));
+    let server = tokio::spawn(serve(listener, upstream));
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
     let answer = exchange(io, "POST", BATCHES, envelope(&rows(1)))
         .await
