@@ -83,15 +83,15 @@ trap stop EXIT
 
 start() { # PROFILE [FLAG...]: a simulator on a free port; sets OFFPEAK_SIM_URL and OFFPEAK_SIM_PID
     stop
-    local binary=$target/$1/offpeak said=$room/simulator.out
+    local binary=$target/$1/offpeak said=$room/simulator.log
     shift
-    "$binary" sim --listen 127.0.0.1:0 --clock virtual "$@" >"$said" 2>"$room/simulator.err" &
+    "$binary" sim --listen 127.0.0.1:0 --clock virtual "$@" 2>"$said" &
     simulator=$!
-    for _ in $(seq 200); do
-        OFFPEAK_SIM_URL=$(sed -n 's/^export ANTHROPIC_BASE_URL=//p' "$said")
-        if [ -n "$OFFPEAK_SIM_URL" ]; then break; fi
-        kill -0 "$simulator" || { cat "$room/simulator.err" >&2; exit 1; }
+    OFFPEAK_SIM_URL=
+    while [ -z "$OFFPEAK_SIM_URL" ]; do
         sleep 0.05
+        kill -0 "$simulator" 2>/dev/null || { cat "$said" >&2; exit 1; }
+        OFFPEAK_SIM_URL=$(sed -n 's/^export ANTHROPIC_BASE_URL=//p' "$said")
     done
     export OFFPEAK_SIM_URL OFFPEAK_SIM_PID=$simulator
 }

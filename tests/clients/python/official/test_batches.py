@@ -34,10 +34,10 @@ def test_create_poll_results_delete(client: Anthropic, sim: Simulator) -> None:
 
     polls = 0
     while batch.processing_status != "ended":
-        sim.advance(minutes=5)
+        sim.advance(minutes=1)
         batch = client.messages.batches.retrieve(batch.id)
         polls += 1
-    assert 1 < polls < 12, "less than an hour"
+    assert 1 < polls < 25, "most batches end within an hour"
     counts = batch.request_counts
     assert (counts.succeeded, counts.errored, counts.processing) == (30, 1, 0)
     assert batch.ended_at is not None and batch.results_url.startswith(sim.url)
