@@ -29,6 +29,7 @@ pub(crate) struct Model {
     retired_on: Option<i64>,
     pub(crate) min_cacheable: u64,
     pub(crate) max_output: u64,
+    pub(crate) context_window: u64,
     pub(crate) batch: bool,
     pub(crate) us_geo: bool,
     pub(crate) hidden_tool_tokens: u64,
@@ -94,8 +95,7 @@ impl Book {
 
     /// The model of an id or alias that can be called at `now`.
     pub(crate) fn find(&self, name: &str, now: i64) -> Option<u16> {
-        let named = |m: &Model| m.id == name || m.aliases.iter().any(|a| a == name);
-        let index = self.models.iter().position(named)?;
+        let index = self.models.iter().position(|model| model.is_named(name))?;
         let model = &self.models[index];
         let gone = model.retired_on.map_or(model.retired, |on| now >= on);
         (!gone && model.price(now).is_some())
@@ -147,11 +147,17 @@ impl Model {
             aliases: raw.aliases,
             min_cacheable: raw.min_cacheable_tokens.unwrap_or(u64::MAX),
             max_output: raw.max_output.unwrap_or(u64::MAX),
+            context_window: raw.context_window.unwrap_or(u64::MAX),
             batch: raw.batch,
             us_geo: raw.us_geo,
             hidden_tool_tokens: raw.hidden_tool_tokens,
             prices,
         })
+    }
+
+    /// Whether this is its id or an alias.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
     }
 
     fn price(&self, at: i64) -> Option<&Price> {
@@ -264,6 +270,7 @@ mod file {
         pub(super) retired_on: Option<String>,
         pub(super) min_cacheable_tokens: Option<u64>,
         pub(super) max_output: Option<u64>,
+        pub(super) context_window: Option<u64>,
         #[serde(default)]
         pub(super) batch: bool,
         #[serde(default)]

@@ -3,6 +3,7 @@
 //! endpoint (or of the row in its batch), on nothing else.
 
 use crate::dice::{self, Purpose};
+use crate::stream::StreamFault;
 
 /// The kinds of endpoint a fault can be aimed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,8 @@ pub enum Fault {
     ResetBeforeAccept,
     /// The request takes effect, and then the connection breaks: the answer is lost.
     ResetAfterAccept,
+    /// A streamed answer goes wrong after its 200; nothing happens to any other.
+    Stream(StreamFault),
 }
 
 /// Probabilities of the faults of one endpoint, each in 0..=1; their sum is at most 1.

@@ -59,17 +59,20 @@ mod route;
 #[cfg(feature = "server")]
 pub mod server;
 mod stamp;
+mod stream;
 mod text;
 mod tokens;
 mod world;
 
+pub use answer::rules::{AnswerRules, AnswerRulesError};
 pub use batch::{Cut, Lines};
 pub use bill::{BillLine, BillView, Lane, Tally};
 pub use cache::CacheRules;
-pub use config::{Config, Latency, OutputModel};
+pub use config::{AnswerMode, Answers, Config, Latency, OutputModel};
 pub use fault::{Endpoint, EndpointFaults, Fault, Faults, ResultFaults, RowFaults};
 pub use http::{Body, Fate, Reply, Request};
 pub use profile::Profile;
 pub use rate::Limits;
+pub use stream::{Ending, Events, StreamFault};
 pub use tokens::Tokenizer;
 pub use world::{Ticket, World, body_limit};

@@ -20,9 +20,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
+use tokio::time::{Instant, Sleep};
 
 use crate::http::{Body, Fate, Reply, Request};
-use crate::{Lines, World, body_limit};
+use crate::{Ending, Events, Lines, World, body_limit};
 
 /// Reads the time: microseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -161,6 +162,11 @@ fn response(reply: Reply) -> Result<Response<Out>, Broken> {
     let body = match reply.body {
         Body::Full(bytes) => Out::Full(Some(Bytes::from(bytes))),
         Body::Lines(lines) => Out::Lines(lines),
+        Body::Events(events) => Out::Events(Flow {
+            events,
+            sleep: None,
+            due: None,
+        }),
     };
     response.body(body).map_err(|_| Broken)
 }
@@ -169,9 +175,45 @@ fn response(reply: Reply) -> Result<Response<Out>, Broken> {
 enum Out {
     Full(Option<Bytes>),
     Lines(Lines),
+    Events(Flow),
     /// What was written goes out before the connection breaks.
     Breaking,
     Broken,
+}
+
+/// Events that leave when they are due.
+struct Flow {
+    events: Events,
+    /// Towards the next piece.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When the last piece was due: counting from there, delays do not add up.
+    due: Option<Instant>,
+}
+
+impl Flow {
+    /// Everything that is due, and a wake-up for what is not.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        while let Some(micros) = self.events.wait() {
+            if micros > 0 {
+                let wait = Duration::from_micros(micros);
+                let due = self.due;
+                let sleep = self.sleep.get_or_insert_with(|| {
+                    Box::pin(match due {
+                        None => tokio::time::sleep(wait),
+                        Some(due) => tokio::time::sleep_until(due + wait),
+                    })
+                });
+                if sleep.as_mut().poll(context).is_pending() {
+                    break;
+                }
+                self.due = Some(sleep.deadline());
+                self.sleep = None;
+            }
+            chunk.extend_from_slice(self.events.next_piece().unwrap_or_default());
+        }
+        chunk
+    }
 }
 
 impl http_body::Body for Out {
@@ -199,6 +241,22 @@ impl http_body::Body for Out {
                 let data = (!chunk.is_empty()).then(|| Ok(Frame::data(Bytes::from(chunk))));
                 Poll::Ready(data)
             }
+            Self::Events(flow) => {
+                let chunk = flow.poll_ready(context);
+                if !chunk.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))));
+                }
+                match flow.events.ending() {
+                    _ if flow.sleep.is_some() => Poll::Pending,
+                    Ending::Complete => Poll::Ready(None),
+                    Ending::Broken => {
+                        *self = Self::Breaking;
+                        self.poll_frame(context)
+                    }
+                    // Until the client hangs up.
+                    Ending::Stalled => Poll::Pending,
+                }
+            }
             Self::Breaking => {
                 // Pending once: the connection flushes what it has.
                 *self = Self::Broken;
@@ -219,7 +277,7 @@ impl http_body::Body for Out {
                 let len = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(len).expect("a length fits u64"))
             }
-            Self::Lines(_) | Self::Breaking | Self::Broken => SizeHint::default(),
+            Self::Lines(_) | Self::Events(_) | Self::Breaking | Self::Broken => SizeHint::default(),
         }
     }
 }

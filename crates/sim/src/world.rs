@@ -253,7 +253,9 @@ impl World {
             ),
             Some(Fault::Overloaded) => Problem::new(ErrorKind::Overloaded, "Overloaded"),
             Some(Fault::Internal) => Problem::new(ErrorKind::Api, "Internal server error"),
-            Some(Fault::ResetBeforeAccept | Fault::ResetAfterAccept) | None => return Ok(()),
+            Some(Fault::ResetBeforeAccept | Fault::ResetAfterAccept | Fault::Stream(_)) | None => {
+                return Ok(());
+            }
         })
     }
 
