@@ -170,6 +170,9 @@ pub(crate) struct SimArgs {
     /// rows that fail, which is also meant without a value
     #[arg(long, value_name = "FILE|rough", num_args = 0..=1, default_missing_value = "rough")]
     pub(crate) faults: Option<FaultPlan>,
+    /// What is answered: a file of rules, for requests whose last user message fits one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) answers: Option<PathBuf>,
     /// Print the variables that a client needs for that address, and end
     #[arg(long)]
     pub(crate) print_env: bool,

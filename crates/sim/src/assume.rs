@@ -2,7 +2,7 @@
 //! way and now that, as `KEY=VALUE` for a command line. Every default is the documented or measured
 //! behaviour, where there is one.
 
-use crate::config::{Config, OutputModel};
+use crate::config::{AnswerMode, Config, OutputModel};
 use crate::profile::Profile;
 use crate::rule::closest;
 
@@ -112,6 +112,37 @@ pub const ASSUMPTIONS: &[Assumption] = &[
         },
     },
     Assumption {
+        key: "text",
+        values: "lorem, echo",
+        meaning: "what an answer says where nothing else decides: made-up English, or the last user message",
+        set: |config, value| {
+            config.answers.mode = match value {
+                "lorem" => AnswerMode::Lorem,
+                "echo" => AnswerMode::Echo,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Assumption {
+        key: "tool-use",
+        values: "100",
+        meaning: "percent of the answers that call a tool where the request leaves it to the model",
+        set: |config, value| percent(value).map(|share| config.answers.tool_use = share),
+    },
+    Assumption {
+        key: "refusals",
+        values: "0",
+        meaning: "percent of the answers that end as a refusal after some words",
+        set: |config, value| percent(value).map(|share| config.refusals = share),
+    },
+    Assumption {
+        key: "verify-thinking",
+        values: "yes, no",
+        meaning: "thinking that comes back must be what was handed out, unchanged",
+        set: |config, value| yes(value).map(|yes| config.answers.verify_thinking = yes),
+    },
+    Assumption {
         key: "first-byte-ms",
         values: "800",
         meaning: "milliseconds to the first byte of a Messages answer, by a quarter more or less",
@@ -174,6 +205,12 @@ fn yes(value: &str) -> Option<bool> {
 
 fn number(value: &str, least: u32) -> Option<u32> {
     value.parse().ok().filter(|&n| n >= least)
+}
+
+/// A share from 0 to 1.
+fn percent(value: &str) -> Option<f64> {
+    let percent: u8 = value.parse().ok().filter(|&n| n <= 100)?;
+    Some(f64::from(percent) / 100.0)
 }
 
 #[cfg(test)]

@@ -41,9 +41,9 @@ pub(crate) struct Model {
     retired_on: Option<i64>,
     /// The day its first price began; not known for older models.
     released: Option<i64>,
-    pub(crate) context_window: Option<u64>,
     pub(crate) min_cacheable: u64,
     pub(crate) max_output: u64,
+    pub(crate) context_window: u64,
     pub(crate) batch: bool,
     pub(crate) us_geo: bool,
     pub(crate) hidden_tool_tokens: u64,
@@ -135,8 +135,7 @@ impl Book {
 
     /// The model of an id or alias that can be called at `now`.
     pub(crate) fn find(&self, name: &str, now: i64) -> Option<u16> {
-        let named = |m: &Model| m.id == name || m.aliases.iter().any(|a| a == name);
-        let index = self.models.iter().position(named)?;
+        let index = self.models.iter().position(|model| model.is_named(name))?;
         self.models[index]
             .is_callable(now)
             .then(|| u16::try_from(index).expect("a book of fewer than 65,536 models"))
@@ -233,13 +232,13 @@ impl Model {
         Ok(Self {
             class: 0,
             released,
-            context_window: raw.context_window,
             retired: raw.status == "retired",
             retired_on: raw.retired_on.as_deref().map(day).transpose()?,
             id: raw.id,
             aliases: raw.aliases,
             min_cacheable: raw.min_cacheable_tokens.unwrap_or(u64::MAX),
             max_output: raw.max_output.unwrap_or(u64::MAX),
+            context_window: raw.context_window.unwrap_or(u64::MAX),
             batch: raw.batch,
             us_geo: raw.us_geo,
             hidden_tool_tokens: raw.hidden_tool_tokens,
@@ -260,6 +259,11 @@ impl Model {
             stamp::midnight(&format!("{}-{}-{}", d.get(..4)?, d.get(4..6)?, d.get(6..)?))
         });
         named.or(self.released).unwrap_or(0)
+    }
+
+    /// Whether this is its id or an alias.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
     }
 
     fn price(&self, at: i64) -> Option<&Price> {
@@ -371,8 +375,8 @@ mod file {
         pub(super) status: String,
         pub(super) retired_on: Option<String>,
         pub(super) min_cacheable_tokens: Option<u64>,
-        pub(super) context_window: Option<u64>,
         pub(super) max_output: Option<u64>,
+        pub(super) context_window: Option<u64>,
         #[serde(default)]
         pub(super) batch: bool,
         #[serde(default)]

@@ -89,7 +89,9 @@ impl World {
                     RetryAfter::Seconds(n) => problem.after(u64::from(n)),
                 }
             }
-            Some(Fault::ResetBeforeAccept | Fault::ResetAfterAccept) | None => return Ok(()),
+            Some(Fault::ResetBeforeAccept | Fault::ResetAfterAccept | Fault::Stream(_)) | None => {
+                return Ok(());
+            }
         })
     }
 
@@ -119,14 +121,14 @@ impl World {
     }
 
     /// Bills an answered Messages call and takes its tokens out of the limits.
-    pub(crate) fn charge(&mut self, visit: &Visit<'_>, model: u16, tally: Tally) {
+    /// `lost`: the client never sees the whole of it.
+    pub(crate) fn charge(&mut self, visit: &Visit<'_>, model: u16, tally: Tally, lost: bool) {
         let Visit {
             now,
             workspace,
             ticket,
             ..
         } = *visit;
-        let lost = ticket.fault == Some(Fault::ResetAfterAccept);
         self.ledger
             .call(now, ticket.number, workspace, model, tally, lost);
         // Cache reads do not count against the input limit (Anthropic docs, rate limits).

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dice::{self, Purpose};
 use crate::rule::Rule;
+use crate::stream::StreamFault;
 
 /// The kinds of endpoint a fault can be aimed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub enum Fault {
     ResetAfterAccept,
     /// Any other answer of an error's kind, before anything happened.
     Refused(Refusal),
+    /// A streamed answer goes wrong after its 200; nothing happens to any other.
+    Stream(StreamFault),
 }
 
 /// An error that a request meets without having caused it.
@@ -119,6 +122,9 @@ impl Fault {
             Self::ResetBeforeAccept => "reset_before_accept",
             Self::ResetAfterAccept => "reset_after_accept",
             Self::Refused(refusal) => refusal.kind.as_str(),
+            Self::Stream(StreamFault::ErrorEvent { .. }) => "stream_error",
+            Self::Stream(StreamFault::Truncated { .. }) => "stream_truncated",
+            Self::Stream(StreamFault::Stalled { .. }) => "stream_stalled",
         }
     }
 }

@@ -5,6 +5,7 @@ use offpeak_wire::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Lines;
+use crate::stream::Events;
 
 /// An HTTP request, as far as the API looks at it.
 #[derive(Clone, Debug, Default)]
@@ -108,14 +109,17 @@ pub enum Body {
     Full(Vec<u8>),
     /// Result lines, made one by one.
     Lines(Lines),
+    /// Server-sent events, paced.
+    Events(Events),
 }
 
 impl Body {
-    /// The whole body, and whether it is complete: a download may break off.
+    /// The whole body, and whether it is complete: a download or a stream may break off.
     #[must_use]
     pub fn collect(self) -> (Vec<u8>, bool) {
         match self {
             Self::Full(bytes) => (bytes, true),
+            Self::Events(events) => events.collect(),
             Self::Lines(mut lines) => {
                 let mut out = Vec::new();
                 loop {
@@ -152,6 +156,14 @@ impl Answer {
         }
     }
 
+    /// Events whose first ones leave after `first` µs.
+    pub(crate) fn events(events: Events, first: i64) -> Self {
+        let mut answer = Self::json(Vec::new(), first);
+        answer.content_type = "text/event-stream; charset=utf-8";
+        answer.body = Body::Events(events);
+        answer
+    }
+
     pub(crate) fn object<T: Serialize>(value: &T, takes: i64) -> Self {
         let body = serde_json::to_vec(value).expect("plain structs serialise");
         Self::json(body, takes)
@@ -165,6 +177,8 @@ pub(crate) struct Problem {
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
+    /// The HTTP status, unless it is the kind's own.
+    pub(crate) status: Option<u16>,
 }
 
 impl Problem {
@@ -173,6 +187,7 @@ impl Problem {
             kind,
             message: message.into(),
             retry_after: None,
+            status: None,
         }
     }
 
@@ -191,7 +206,7 @@ impl Problem {
 
     pub(crate) fn answer(&self, request_id: &str, takes: i64) -> Answer {
         let mut answer = Answer::json(Vec::new(), takes);
-        answer.status = self.kind.status();
+        answer.status = self.status.unwrap_or_else(|| self.kind.status());
         answer.retry_after = self.retry_after;
         if self.kind == ErrorKind::RequestTooLarge {
             // The proxy in front of the API refuses these, in its own words.

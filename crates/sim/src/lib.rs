@@ -66,15 +66,17 @@ mod save;
 #[cfg(feature = "server")]
 pub mod server;
 mod stamp;
+mod stream;
 mod text;
 mod tokens;
 mod world;
 
+pub use answer::rules::{AnswerRules, AnswerRulesError};
 pub use assume::{ASSUMPTIONS, Assumption, BadAssumption};
 pub use batch::{Cut, Lines};
 pub use bill::{BillLine, BillView, Lane, Tally};
 pub use cache::CacheRules;
-pub use config::{Config, Latency, OutputModel};
+pub use config::{AnswerMode, Answers, Config, Latency, OutputModel};
 pub use fault::{
     Endpoint, EndpointFaults, Fault, Faults, Refusal, ResultFaults, RetryAfter, RowFaults,
 };
@@ -83,5 +85,6 @@ pub use profile::Profile;
 pub use rate::Limits;
 pub use rule::{BadRules, Rule};
 pub use save::BadState;
+pub use stream::{Ending, Events, StreamFault};
 pub use tokens::Tokenizer;
 pub use world::{Ticket, Unread, World, body_limit};

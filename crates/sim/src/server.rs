@@ -27,12 +27,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
 
 use crate::control::{Said, control_reply};
 use crate::http::{Body, Fate, Reply, Request};
 use crate::route::is_control;
 use crate::stamp::{self, SECOND};
-use crate::{Lines, Unread, World, body_limit};
+use crate::{Ending, Events, Lines, Unread, World, body_limit};
 
 pub use keep::Keeper;
 pub use time::{Clock, Time};
@@ -142,7 +143,7 @@ impl Upstream {
                 Ok(bytes) => bytes,
                 Err(_) => return Err(Broken),
             };
-            return response(self.control(&request));
+            return response(self.control(&request), &self.time);
         }
         let ticket = self.lock().admit(self.time.now(), &request);
         if ticket.resets_before_accept() {
@@ -162,7 +163,7 @@ impl Upstream {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        response(reply)
+        response(reply, &self.time)
     }
 
     /// What is asked of the simulator itself: the clock and the file are at hand here, the rest is
@@ -344,7 +345,7 @@ fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(pair).collect()
 }
 
-fn response(reply: Reply) -> Result<Response<Out>, Broken> {
+fn response(reply: Reply, time: &Time) -> Result<Response<Out>, Broken> {
     if reply.fate != Fate::Answer {
         return Err(Broken);
     }
@@ -355,6 +356,12 @@ fn response(reply: Reply) -> Result<Response<Out>, Broken> {
     let body = match reply.body {
         Body::Full(bytes) => Out::Full(Some(Bytes::from(bytes))),
         Body::Lines(lines) => Out::Lines(lines),
+        Body::Events(events) => Out::Events(Flow {
+            events,
+            time: time.clone(),
+            sleep: None,
+            due: None,
+        }),
     };
     response.body(body).map_err(|_| Broken)
 }
@@ -363,9 +370,47 @@ fn response(reply: Reply) -> Result<Response<Out>, Broken> {
 enum Out {
     Full(Option<Bytes>),
     Lines(Lines),
+    Events(Flow),
     /// What was written goes out before the connection breaks.
     Breaking,
     Broken,
+}
+
+/// Events that leave when they are due.
+struct Flow {
+    events: Events,
+    /// What the waits between them are by.
+    time: Time,
+    /// Towards the next piece.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When the last piece was due: counting from there, delays do not add up.
+    due: Option<Instant>,
+}
+
+impl Flow {
+    /// Everything that is due, and a wake-up for what is not.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        while let Some(micros) = self.events.wait() {
+            let wait = self.time.lasting(micros);
+            if !wait.is_zero() {
+                let due = self.due;
+                let sleep = self.sleep.get_or_insert_with(|| {
+                    Box::pin(match due {
+                        None => tokio::time::sleep(wait),
+                        Some(due) => tokio::time::sleep_until(due + wait),
+                    })
+                });
+                if sleep.as_mut().poll(context).is_pending() {
+                    break;
+                }
+                self.due = Some(sleep.deadline());
+                self.sleep = None;
+            }
+            chunk.extend_from_slice(self.events.next_piece().unwrap_or_default());
+        }
+        chunk
+    }
 }
 
 impl http_body::Body for Out {
@@ -393,6 +438,22 @@ impl http_body::Body for Out {
                 let data = (!chunk.is_empty()).then(|| Ok(Frame::data(Bytes::from(chunk))));
                 Poll::Ready(data)
             }
+            Self::Events(flow) => {
+                let chunk = flow.poll_ready(context);
+                if !chunk.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))));
+                }
+                match flow.events.ending() {
+                    _ if flow.sleep.is_some() => Poll::Pending,
+                    Ending::Complete => Poll::Ready(None),
+                    Ending::Broken => {
+                        *self = Self::Breaking;
+                        self.poll_frame(context)
+                    }
+                    // Until the client hangs up.
+                    Ending::Stalled => Poll::Pending,
+                }
+            }
             Self::Breaking => {
                 // Pending once: the connection flushes what it has.
                 *self = Self::Broken;
@@ -413,7 +474,7 @@ impl http_body::Body for Out {
                 let len = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(len).expect("a length fits u64"))
             }
-            Self::Lines(_) | Self::Breaking | Self::Broken => SizeHint::default(),
+            Self::Lines(_) | Self::Events(_) | Self::Breaking | Self::Broken => SizeHint::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use offpeak_client::clock::Clock;
 use offpeak_core::units::Usd;
 use offpeak_sim::server::{Keeper, Time, Upstream, serve};
-use offpeak_sim::{Config, Faults, Limits, World};
+use offpeak_sim::{AnswerRules, Config, Faults, Limits, World};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,6 +66,7 @@ fn config(args: &SimArgs) -> Result<Config, ExpectedError> {
         },
         ..Config::default()
     };
+    config.answers.rules = answers(args)?;
     for text in &args.assume {
         config.assume(text).map_err(|error| {
             ExpectedError::because(Exit::Usage, &error)
@@ -87,6 +88,23 @@ fn faults(args: &SimArgs) -> Result<Faults, ExpectedError> {
     })?;
     Faults::parse(&text)
         .map_err(|error| ExpectedError::usage(format!("{}: {error}", path.display())))
+}
+
+fn answers(args: &SimArgs) -> Result<AnswerRules, ExpectedError> {
+    let Some(path) = &args.answers else {
+        return Ok(AnswerRules::default());
+    };
+    let wrong = |error: &dyn std::fmt::Display| {
+        ExpectedError::usage(format!("{}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    AnswerRules::parse(&text).map_err(|error| {
+        let found = wrong(&error);
+        match error.hint {
+            Some(hint) => found.hint(hint),
+            None => found,
+        }
+    })
 }
 
 /// The world as it was kept, or a new one.

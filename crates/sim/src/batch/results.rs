@@ -120,15 +120,26 @@ impl Lines {
                     id: self.rows.message_id(index),
                     model: Book::embedded().model(row.model),
                     lane: Lane::Batch,
-                    stop: row.stop,
-                    seed: row.text,
+                    plan: &row.plan,
                     tally: row.tally(),
                 };
                 message.write(out);
             }
-            Outcome::Invalid => error(&self.rows.problems[&index], None, out),
-            Outcome::ApiError => self.ran(index, ErrorKind::Api, "Internal server error", out),
-            Outcome::Overloaded => self.ran(index, ErrorKind::Overloaded, "Overloaded", out),
+            Outcome::Invalid => self.refused(index, out),
+            Outcome::ApiError => {
+                self.ran(
+                    index,
+                    &Problem::new(ErrorKind::Api, "Internal server error"),
+                    out,
+                );
+            }
+            Outcome::Overloaded => {
+                self.ran(
+                    index,
+                    &Problem::new(ErrorKind::Overloaded, "Overloaded"),
+                    out,
+                );
+            }
             Outcome::Canceled => out.extend_from_slice(b"canceled\""),
             // A row of an ended batch is never pending.
             Outcome::Expired | Outcome::Pending => out.extend_from_slice(b"expired\""),
@@ -136,14 +147,24 @@ impl Lines {
         out.extend_from_slice(b"}}");
     }
 
+    /// A row that was refused for its params, or that a rule has fail.
+    fn refused(&self, index: u32, out: &mut Vec<u8>) {
+        let problem = &self.rows.problems[&index];
+        if problem.kind.is_retryable() {
+            self.ran(index, problem, out);
+        } else {
+            error(problem, None, out);
+        }
+    }
+
     /// A row that failed while it ran has the id of the worker's request.
-    fn ran(&self, index: u32, kind: ErrorKind, message: &str, out: &mut Vec<u8>) {
+    fn ran(&self, index: u32, problem: &Problem, out: &mut Vec<u8>) {
         let roll = |seed| {
             let batch = u64::from(self.rows.batch);
             dice::roll(seed, Purpose::RowRequestId, batch, u64::from(index))
         };
         let id = dice::id("workerreq_01", roll(self.rows.seed), roll(!self.rows.seed));
-        error(&Problem::new(kind, message), Some(&id), out);
+        error(problem, Some(&id), out);
     }
 }
 

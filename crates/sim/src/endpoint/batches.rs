@@ -27,7 +27,7 @@ impl World {
         } = *visit;
         self.within_spend_cap(now)?;
         let number = u32::try_from(self.batches.len()).expect("fewer than 2^32 batches");
-        let terms = visit.terms(Some(Lane::Batch));
+        let terms = visit.terms(Some(Lane::Batch), &self.config)?;
         let draft = Draft::read(&request.body, &self.config, workspace, number, terms)?;
         self.refuse_overflow(draft.len())?;
         self.note.rows = Some(draft.len());

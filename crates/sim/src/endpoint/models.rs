@@ -116,7 +116,7 @@ fn info(model: &Model) -> Info<'_> {
         r#type: "model",
         display_name: display_name(&model.id),
         created_at: stamp::rfc3339_seconds(model.released()),
-        max_input_tokens: model.context_window,
+        max_input_tokens: Some(model.context_window).filter(|&tokens| tokens != u64::MAX),
         max_tokens: Some(model.max_output).filter(|&tokens| tokens != u64::MAX),
         capabilities: Capabilities {
             batch: when(model.batch),

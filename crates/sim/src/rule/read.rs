@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::fault::{Endpoint, Fault, Faults, LineFault, Refusal, RetryAfter, RowFault};
 use crate::stamp;
+use crate::stream::StreamFault;
 
 use super::{CutAt, Effect, Mark, Occasion, Rule, kind};
 
@@ -23,9 +24,8 @@ const COMMON: [&str; 10] = [
     "after", "effect", "endpoint", "every", "first", "key", "model", "nth", "p", "until",
 ];
 
-/// The effects' names, and what goes with each besides. The three of an event stream,
-/// `stream_error`, `stream_truncated` and `stream_stalled`, belong here and into `effect` below.
-const EFFECTS: [(&str, &[&str]); 15] = [
+/// The effects' names, and what goes with each besides.
+const EFFECTS: [(&str, &[&str]); 18] = [
     ("clock_skew", &["seconds"]),
     ("content_type", &["value"]),
     ("duplicate_line", &["custom_id"]),
@@ -40,6 +40,9 @@ const EFFECTS: [(&str, &[&str]); 15] = [
     ("slow", &["ms"]),
     ("spend_cap", &[]),
     ("status", &["retry_after", "should_retry", "status"]),
+    ("stream_error", &["percent"]),
+    ("stream_stalled", &["percent"]),
+    ("stream_truncated", &["percent"]),
     ("truncated", &["byte", "line"]),
 ];
 
@@ -190,6 +193,17 @@ fn effect(name: &str, given: &mut Given, line: Option<usize>) -> Result<Effect, 
         "spend_cap" => Effect::Decides(Fault::SpendCap),
         "reset_before_accept" => Effect::Decides(Fault::ResetBeforeAccept),
         "reset_after_accept" => Effect::Decides(Fault::ResetAfterAccept),
+        "stream_error" | "stream_stalled" | "stream_truncated" => {
+            let percent = given.number("percent")?.unwrap_or(50);
+            let percent = u8::try_from(percent).ok().filter(|&share| share <= 100);
+            let text = "`percent` must be a share from 0 to 100";
+            let after_percent = percent.ok_or_else(|| wrong(line, text))?;
+            Effect::Decides(Fault::Stream(match name {
+                "stream_error" => StreamFault::ErrorEvent { after_percent },
+                "stream_stalled" => StreamFault::Stalled { after_percent },
+                _ => StreamFault::Truncated { after_percent },
+            }))
+        }
         "hidden" => Effect::Hidden(
             given
                 .micros("seconds", 1_000_000)?
@@ -308,6 +322,9 @@ fn endpoint(
             Endpoint::Results,
             "`reordered_lines` is about downloads of results",
         ),
+        Effect::Decides(Fault::Stream(_)) => {
+            (Endpoint::Messages, "a stream is an answer of Messages")
+        }
         _ => return Ok(named),
     };
     if named.is_some_and(|endpoint| endpoint != only) {

@@ -77,6 +77,16 @@ impl Time {
         }
     }
 
+    /// How long so many microseconds of the world take; no time at all under time that is moved by
+    /// hand.
+    #[must_use]
+    pub fn lasting(&self, micros: u64) -> Duration {
+        match &self.0 {
+            Kind::Flowing { speed, .. } => Duration::from_micros(micros) / *speed,
+            Kind::ByHand(_) => Duration::ZERO,
+        }
+    }
+
     /// Moves time that is moved by hand on to an instant; it never goes back. False for time that
     /// flows.
     #[must_use]

@@ -320,19 +320,6 @@ fn the_new_version_has_no_sampling_parameters() {
 }
 
 #[test]
-fn streaming_is_said_to_be_missing() {
-    let mut params = params("x");
-    params["stream"] = json!(true);
-    let answer = client().post("/v1/messages", params.to_string());
-    refused(
-        answer,
-        400,
-        "invalid_request_error",
-        "streaming is not simulated yet",
-    );
-}
-
-#[test]
 fn long_outputs_need_their_beta() {
     let mut client = client();
     let mut long = params("x");
@@ -361,8 +348,8 @@ fn content() -> impl Strategy<Value = Value> {
                 "\\PC{1,60}".prop_map(|text| json!({"type": "text", "text": text})),
                 "[A-Za-z0-9]{0,200}".prop_map(|data| json!({"type": "image", "source":
                     {"type": "base64", "media_type": "image/png", "data": data}})),
-                "\\PC{0,40}".prop_map(|text| json!({"type": "tool_result", "tool_use_id": "t",
-                    "content": [{"type": "text", "text": text}]})),
+                "\\PC{0,40}".prop_map(|text| json!({"type": "search_result", "source": "s",
+                    "title": "t", "content": [{"type": "text", "text": text}]})),
             ],
             1..4,
         )

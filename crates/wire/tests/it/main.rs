@@ -6,4 +6,5 @@ mod errors;
 mod json;
 mod request;
 mod splice;
+mod sse;
 mod written;
