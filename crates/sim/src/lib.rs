@@ -8,8 +8,8 @@
 //!
 //! The feature `server` adds an HTTP server and an in-process connection around a world.
 //!
-//! Left out so far: streaming, tool use, structured answers, files, the Models API and the usage
-//! reports.
+//! Left out: server tools, which are taken and never called; so far also files, the Models API and
+//! the usage reports.
 //!
 //! ```
 //! use offpeak_sim::{Config, Request, World};
