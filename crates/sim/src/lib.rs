@@ -8,7 +8,7 @@
 //!
 //! The feature `server` adds an HTTP server and an in-process connection around a world.
 //!
-//! Left out so far: streaming, tool use, structured answers and files.
+//! Left out: server tools, which are taken and never called, and files.
 //!
 //! ```
 //! use offpeak_sim::{Config, Request, World};
