@@ -37,6 +37,7 @@ pub(crate) struct Model {
     pub(crate) id: String,
     pub(crate) class: u8,
     aliases: Vec<String>,
+    pub(crate) deprecated: bool,
     retired: bool,
     retired_on: Option<i64>,
     /// The day its first price began; not known for older models.
@@ -232,6 +233,7 @@ impl Model {
         Ok(Self {
             class: 0,
             released,
+            deprecated: raw.status == "deprecated",
             retired: raw.status == "retired",
             retired_on: raw.retired_on.as_deref().map(day).transpose()?,
             id: raw.id,

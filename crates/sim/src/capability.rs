@@ -28,6 +28,8 @@ pub(crate) enum Thinking {
     Adaptive,
     Enabled,
     Disabled,
+    /// Off, but notes between the calls of tools come as thinking.
+    BetweenTools,
 }
 
 impl Generation {
@@ -86,6 +88,7 @@ impl Generation {
             (Thinking::Disabled, Family::Fable) => false,
             (Thinking::Disabled, Family::Opus) => self.number < 55,
             (Thinking::Disabled, _) => true,
+            (Thinking::BetweenTools, family) => family == Family::Sonnet && self.number >= 55,
         }
     }
 

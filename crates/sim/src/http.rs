@@ -179,6 +179,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<u64>,
     /// The HTTP status, unless it is the kind's own.
     pub(crate) status: Option<u16>,
+    /// `error.details.error_code`.
+    pub(crate) code: Option<String>,
 }
 
 impl Problem {
@@ -188,7 +190,14 @@ impl Problem {
             message: message.into(),
             retry_after: None,
             status: None,
+            code: (kind == ErrorKind::SpendLimit)
+                .then(|| "enforced_spend_limit_reached".to_owned()),
         }
+    }
+
+    pub(crate) fn coded(mut self, code: &str) -> Self {
+        self.code = Some(code.to_owned());
+        self
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -235,17 +244,16 @@ impl Problem {
         #[derive(Serialize)]
         struct Inner<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
-            details: Option<Details>,
+            details: Option<Details<'a>>,
             r#type: &'static str,
             message: &'a str,
         }
         #[derive(Serialize)]
-        struct Details {
-            error_code: &'static str,
+        struct Details<'a> {
+            error_code: &'a str,
         }
-        let details = (self.kind == ErrorKind::SpendLimit).then_some(Details {
-            error_code: "enforced_spend_limit_reached",
-        });
+        let error_code = self.code.as_deref();
+        let details = error_code.map(|error_code| Details { error_code });
         let outer = Outer {
             r#type: "error",
             error: Inner {

@@ -18,7 +18,7 @@ impl Thoughts {
     pub(super) fn of(view: &RequestView<'_>, generation: Generation) -> Option<Self> {
         let asked = view.member("thinking").unwrap_or_default();
         let on = match pick::member(asked, "type") {
-            Some(b"\"disabled\"") => false,
+            Some(b"\"disabled\"" | b"\"between_tools\"") => false,
             Some(_) => true,
             None => generation.thinks_by_default(),
         };

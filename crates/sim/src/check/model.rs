@@ -20,7 +20,7 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
     let Some(thinking) = view.member("thinking").filter(|raw| *raw != b"null") else {
         return Ok(());
     };
-    let known = ["adaptive", "disabled", "enabled"];
+    let known = ["adaptive", "between_tools", "disabled", "enabled"];
     let kind = tag(thinking, &"thinking")?;
     let path = At(&"thinking", kind);
     let display = may("display", Kind::String);
@@ -51,11 +51,13 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
             manual(view)
         }
         "adaptive" => {
-            // Sonnet 5.5 has a further form whose members are not known.
-            let values = object(thinking, &path, &[display, may("between_tools", Kind::Any)])?;
+            let values = object(thinking, &path, &[display])?;
             shown(values[0], &path)
         }
-        "disabled" => object(thinking, &path, &[]).map(drop),
+        "between_tools" if refused(Thinking::BetweenTools) => Err(Problem::invalid(
+            "\"thinking.type.between_tools\" is not supported for this model.",
+        )),
+        "between_tools" | "disabled" => object(thinking, &path, &[]).map(drop),
         other => Err(unknown_tag(&"thinking", other, &known)),
     }
 }

@@ -21,6 +21,11 @@ struct Info<'a> {
     created_at: String,
     max_input_tokens: Option<u64>,
     max_tokens: Option<u64>,
+    lifecycle: &'static str,
+    line: Option<&'static str>,
+    /// When it was deprecated and when it will be retired: the price book does not say.
+    deprecated_at: Option<String>,
+    retires_at: Option<String>,
     capabilities: Capabilities,
 }
 
@@ -44,6 +49,7 @@ struct Capabilities {
     effort: Effort,
     image_input: Support,
     pdf_input: Support,
+    server_tools: ServerTools,
     structured_outputs: Support,
     thinking: ThinkingSupport,
 }
@@ -67,6 +73,13 @@ struct Effort {
 }
 
 #[derive(Serialize)]
+struct ServerTools {
+    supported: bool,
+    code_execution: Support,
+    web_search: Support,
+}
+
+#[derive(Serialize)]
 struct ThinkingSupport {
     supported: bool,
     types: ThinkingTypes,
@@ -75,6 +88,8 @@ struct ThinkingSupport {
 #[derive(Serialize)]
 struct ThinkingTypes {
     adaptive: Support,
+    between_tools: Support,
+    disabled: Support,
     enabled: Support,
 }
 
@@ -105,10 +120,8 @@ impl World {
 
 fn info(model: &Model) -> Info<'_> {
     let generation = Generation::of(&model.id);
-    let (adaptive, enabled) = (
-        generation.takes(Thinking::Adaptive),
-        generation.takes(Thinking::Enabled),
-    );
+    let takes = |thinking| generation.takes(thinking);
+    let (adaptive, enabled) = (takes(Thinking::Adaptive), takes(Thinking::Enabled));
     let effort = adaptive || model.id.starts_with("claude-opus-4-5");
     let newer = generation.tokenizer() == Tokenizer::Newer;
     Info {
@@ -118,6 +131,14 @@ fn info(model: &Model) -> Info<'_> {
         created_at: stamp::rfc3339_seconds(model.released()),
         max_input_tokens: Some(model.context_window).filter(|&tokens| tokens != u64::MAX),
         max_tokens: Some(model.max_output).filter(|&tokens| tokens != u64::MAX),
+        lifecycle: if model.deprecated {
+            "deprecated"
+        } else {
+            "active"
+        },
+        line: line(&model.id),
+        deprecated_at: None,
+        retires_at: None,
         capabilities: Capabilities {
             batch: when(model.batch),
             citations: YES,
@@ -138,16 +159,31 @@ fn info(model: &Model) -> Info<'_> {
             },
             image_input: YES,
             pdf_input: YES,
+            server_tools: ServerTools {
+                supported: true,
+                code_execution: YES,
+                web_search: YES,
+            },
             structured_outputs: YES,
             thinking: ThinkingSupport {
                 supported: adaptive || enabled,
                 types: ThinkingTypes {
                     adaptive: when(adaptive),
+                    between_tools: when(takes(Thinking::BetweenTools)),
+                    disabled: when(takes(Thinking::Disabled)),
                     enabled: when(enabled),
                 },
             },
         },
     }
+}
+
+/// The family that an id names.
+fn line(id: &str) -> Option<&'static str> {
+    let lines = ["haiku", "sonnet", "opus", "fable", "mythos"];
+    lines
+        .into_iter()
+        .find(|line| id.split('-').any(|part| part == *line))
 }
 
 /// `claude-opus-4-5-20251101` is Claude Opus 4.5.
