@@ -24,11 +24,13 @@ test("tool loop: the model calls, the result goes back, text comes", async () =>
   const messages: MessageParam[] = [{ role: "user", content: "What is the weather in Oslo?" }];
   const first = await client.messages.create({ model: HAIKU, max_tokens: 500, tools: [weather], messages });
   assert.equal(first.stop_reason, "tool_use");
-  const call = first.content.find((block) => block.type === "tool_use");
-  assert.equal(call?.name, "get_weather");
-  const input = z.object({ city: z.string(), unit: z.enum(["celsius", "fahrenheit"]) }).parse(call.input);
-  messages.push({ role: "assistant", content: first.content });
-  messages.push({ role: "user", content: [{ type: "tool_result", tool_use_id: call.id, content: `7 in ${input.city}` }] });
+  const calls = first.content.filter((block) => block.type === "tool_use"); // may be parallel
+  const results = calls.map((call) => {
+    assert.equal(call.name, "get_weather");
+    const input = z.object({ city: z.string(), unit: z.enum(["celsius", "fahrenheit"]) }).parse(call.input);
+    return { type: "tool_result" as const, tool_use_id: call.id, content: `7 degrees in ${input.city}` };
+  });
+  messages.push({ role: "assistant", content: first.content }, { role: "user", content: results });
   const second = await client.messages.create({ model: HAIKU, max_tokens: 500, tools: [weather], messages });
   assert.equal(second.stop_reason, "end_turn");
   assert.equal(second.content.at(-1)?.type, "text");
@@ -37,8 +39,7 @@ test("tool loop: the model calls, the result goes back, text comes", async () =>
   const streamed = await client.messages
     .stream({ model: HAIKU, max_tokens: 500, tools: [weather], messages: messages.slice(0, 1) })
     .finalMessage();
-  const streamedCall = streamed.content.find((block) => block.type === "tool_use");
-  assert.deepEqual(streamedCall?.input, call.input);
+  assert.deepEqual(streamed.content.filter((block) => block.type === "tool_use"), calls);
 });
 
 test("the client's own tool runner", async () => {
@@ -53,7 +54,7 @@ test("the client's own tool runner", async () => {
     },
   });
   const final = await client.beta.messages.toolRunner({ ...ASK, tools: [tool] });
-  assert.equal(asked.length, 1);
+  assert.ok(asked.length > 0);
   assert.equal(final.stop_reason, "end_turn");
 });
 
@@ -82,5 +83,5 @@ test("thinking, whole and in a stream", async () => {
   );
   assert.ok((whole.usage.output_tokens_details?.thinking_tokens ?? 0) > 0);
   const streamed = await client.messages.stream(ask).finalMessage();
-  assert.deepEqual(streamed.content, whole.content);
+  assert.deepEqual(streamed.content[0], whole.content[0], "signature and all");
 });

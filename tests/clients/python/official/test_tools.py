@@ -26,23 +26,21 @@ WEATHER = {
 ASK = [{"role": "user", "content": "What is the weather in Oslo?"}]
 
 
-def the_call(message):
+def calls_of(message):
+    """One or several: they may be parallel."""
     assert message.stop_reason == "tool_use"
-    (call,) = [block for block in message.content if block.type == "tool_use"]
-    assert call.id.startswith("toolu_") and call.name == "get_weather"
-    assert isinstance(call.input["city"], str) and call.input["unit"] in ("celsius", "fahrenheit")
-    return call
+    calls = [block for block in message.content if block.type == "tool_use"]
+    for call in calls:
+        assert call.id.startswith("toolu_") and call.name == "get_weather"
+        assert isinstance(call.input["city"], str) and call.input["unit"] in ("celsius", "fahrenheit")
+    return calls
 
 
 def test_loop(client: Anthropic, sim: Simulator) -> None:
     """The model calls the tool, the result goes back, text comes."""
     first = client.messages.create(model=HAIKU, max_tokens=500, tools=[WEATHER], messages=ASK)
-    call = the_call(first)
-    conversation = [
-        *ASK,
-        {"role": "assistant", "content": first.content},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "7 degrees, rain"}]},
-    ]
+    results = [{"type": "tool_result", "tool_use_id": call.id, "content": "7 degrees, rain"} for call in calls_of(first)]
+    conversation = [*ASK, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
     second = client.messages.create(model=HAIKU, max_tokens=500, tools=[WEATHER], messages=conversation)
     assert second.stop_reason == "end_turn" and second.content[-1].type == "text"
     assert second.usage.input_tokens > first.usage.input_tokens
@@ -71,20 +69,23 @@ def test_the_clients_own_runner(client: Anthropic) -> None:
 
     runner = client.beta.messages.tool_runner(model=HAIKU, max_tokens=500, tools=[get_weather], messages=ASK)
     final = runner.until_done()
-    assert len(asked) == 1
+    assert asked
     assert final.stop_reason == "end_turn" and final.content[-1].text
 
 
 def test_a_call_in_a_stream(client: Anthropic) -> None:
-    whole = the_call(client.messages.create(model=HAIKU, max_tokens=500, tools=[WEATHER], messages=ASK))
+    one = {"type": "auto", "disable_parallel_tool_use": True}
+    ask = {"model": HAIKU, "max_tokens": 500, "tools": [WEATHER], "tool_choice": one, "messages": ASK}
+    (whole,) = calls_of(client.messages.create(**ask))
     pieces = []
-    with client.messages.stream(model=HAIKU, max_tokens=500, tools=[WEATHER], messages=ASK) as stream:
+    with client.messages.stream(**ask) as stream:
         for event in stream:
             if event.type == "input_json":
                 pieces.append(event.partial_json)
         final = stream.get_final_message()
-    call = the_call(final)
+    (call,) = calls_of(final)
     assert json.loads("".join(pieces)) == call.input == whole.input
+    assert call.id == whole.id
 
 
 def test_tool_choice(client: Anthropic) -> None:
@@ -95,7 +96,7 @@ def test_tool_choice(client: Anthropic) -> None:
     forced = client.messages.create(
         model=HAIKU, max_tokens=500, tools=[WEATHER], tool_choice={"type": "tool", "name": "get_weather"}, messages=ASK
     )
-    the_call(forced)
+    assert calls_of(forced)
     with pytest.raises(BadRequestError, match="not supported for this model"):
         client.messages.create(
             model="claude-opus-5-5", max_tokens=500, tools=[WEATHER], tool_choice={"type": "any"}, messages=ASK
