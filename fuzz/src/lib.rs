@@ -5,7 +5,11 @@
 mod exchange;
 mod request;
 mod result_line;
+mod rules;
+mod sse;
 
 pub use exchange::exchange;
 pub use request::request;
 pub use result_line::result_line;
+pub use rules::rules;
+pub use sse::sse;

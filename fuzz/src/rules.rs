@@ -33,7 +33,9 @@ pub fn rules(data: &[u8]) {
     if usable {
         let mut world = World::new(config);
         let ask = br#"{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
-        let request = Request::new("POST", "/v1/messages").signed("sk-fuzz").body(*ask);
+        let request = Request::new("POST", "/v1/messages")
+            .signed("sk-fuzz")
+            .body(*ask);
         for now in 0..3 {
             let _ = world.handle(now, &request).body.collect();
         }

@@ -38,3 +38,13 @@ fn result_line() {
 fn exchange() {
     replay("exchange", offpeak_fuzz::exchange);
 }
+
+#[test]
+fn rules() {
+    replay("rules", offpeak_fuzz::rules);
+}
+
+#[test]
+fn sse() {
+    replay("sse", offpeak_fuzz::sse);
+}
