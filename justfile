@@ -9,6 +9,14 @@ check: lint tidy
 test:
     cargo test --workspace
 
+# The official Python and TypeScript clients against `offpeak sim` (needs Python and Node)
+clients:
+    tests/clients/run.sh
+
+# The same, third parties' clients, and results of nearly 2 GB
+clients-all:
+    tests/clients/run.sh all
+
 # Format and clippy, warnings are errors
 lint:
     cargo fmt --all --check
@@ -29,6 +37,10 @@ bench:
 # The same, shorter, to see that they run
 bench-quick:
     benches/run.sh --quick
+
+# Fuzz every target for so many seconds (needs a C++ compiler); `cargo test` replays the corpus
+fuzz seconds="30":
+    fuzz/run.sh --seconds {{seconds}}
 
 # Run the tests and review changed snapshots (needs cargo-insta)
 snap:

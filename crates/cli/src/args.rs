@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_sim::{ASSUMPTIONS, Assumption};
 
 use crate::error::EXIT_CODES;
 
@@ -56,7 +57,8 @@ pub(crate) enum Command {
     /// Show where a job stands
     Status(StatusArgs),
     /// Serve the simulated API over HTTP
-    Sim(SimArgs),
+    #[command(after_help = assumptions())]
+    Sim(Box<SimArgs>),
     /// Show the price book
     Prices(PricesArgs),
     /// Check the set-up and say what to fix
@@ -164,12 +166,97 @@ pub(crate) struct SimArgs {
     /// Seed of answers and schedules
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// A bad day upstream: lost connections, overload, rows that fail
+    /// What goes wrong: a file of rules, or `rough` for a bad day of lost connections, overload and
+    /// rows that fail, which is also meant without a value
+    #[arg(long, value_name = "FILE|rough", num_args = 0..=1, default_missing_value = "rough")]
+    pub(crate) faults: Option<FaultPlan>,
+    /// What is answered: a file of rules, for requests whose last user message fits one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) answers: Option<PathBuf>,
+    /// Print the variables that a client needs for that address, and end
     #[arg(long)]
-    pub(crate) faults: bool,
+    pub(crate) print_env: bool,
+    /// Keep everything in this file: read at the start if it exists, written every few seconds when
+    /// something has changed, and at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// What time does: flow, or stand still until `POST /_sim/clock` moves it, with answers at once
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "real",
+        help_heading = "Clock"
+    )]
+    pub(crate) clock: ClockKind,
     /// How many simulated seconds pass in a second, 1 to 100000
-    #[arg(long, value_name = "X", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "X", default_value_t = 1, help_heading = "Clock", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) speed: u32,
+    /// The rate limits that hold
+    #[arg(
+        long,
+        value_name = "TIER",
+        default_value = "none",
+        help_heading = "Limits"
+    )]
+    pub(crate) tier: Tier,
+    /// What may be spent in a calendar month, in whole US dollars; then every call is a 429 without
+    /// `retry-after` [default: the tier's]
+    #[arg(long, value_name = "USD", help_heading = "Limits")]
+    pub(crate) spend_cap: Option<u32>,
+    /// Assume something otherwise, as listed below; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Assumptions")]
+    pub(crate) assume: Vec<String>,
+}
+
+/// What goes wrong upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FaultPlan {
+    Rough,
+    File(PathBuf),
+}
+
+impl FromStr for FaultPlan {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "rough" => Self::Rough,
+            file => Self::File(file.into()),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClockKind {
+    /// Flows, at `--speed` times the pace of real time
+    Real,
+    /// Stands still until it is moved by hand
+    Virtual,
+}
+
+/// A usage tier of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    /// The Scale tier's figures in the headers, and no limit holds
+    None,
+    Start,
+    Build,
+    Scale,
+}
+
+/// The assumptions of the simulator, below its help.
+fn assumptions() -> String {
+    let mut text = "Assumptions (the default first):".to_owned();
+    for Assumption {
+        key,
+        values,
+        meaning,
+        ..
+    } in ASSUMPTIONS
+    {
+        text.push_str(&format!("\n  {key}={values}\n      {meaning}"));
+    }
+    text
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,5 @@
 //! Owns a message batch: its rows' life from creation to archival, and the object that describes
-//! it. Which instants rows run at is `profile`'s, the endpoints are `world`'s.
+//! it. Which instants rows run at is `profile`'s, the endpoints are `endpoint::batches`'.
 //!
 //! A row keeps a few numbers, not its params: its result line is written again for each download.
 
@@ -10,24 +10,23 @@ mod row;
 use std::sync::Arc;
 
 use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bill::{self, Lane, Ledger};
 use crate::cache::{Cache, Moment};
 use crate::config::Config;
 use crate::dice::{self, Purpose};
 use crate::profile::Curve;
+use crate::rule::Effects;
+use crate::save::BadState;
 use crate::stamp::{self, DAY, SECOND};
 
 pub(crate) use create::{Draft, Origin};
 pub use results::{Cut, Lines};
 pub(crate) use row::{Outcome, Row, Rows};
 
-/// How long a cancellation takes to settle: about 25 seconds were observed.
-const CANCEL_SETTLES: i64 = 25 * SECOND;
-
 /// One batch. Ranks are rows in running order, indices rows in input order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Batch {
     number: u32,
     id: String,
@@ -36,8 +35,12 @@ pub(crate) struct Batch {
     /// Until when it is neither found nor listed.
     hidden_until: i64,
     curve: Curve,
-    /// Index by rank.
+    /// How long a cancellation takes to settle, µs.
+    cancel_settles: i64,
+    /// Index by rank; follows from the seed and is not saved.
+    #[serde(skip)]
     order: Vec<u32>,
+    #[serde(with = "saved_rows")]
     rows: Arc<Rows>,
     /// Ranks below have started.
     started: u32,
@@ -50,13 +53,13 @@ pub(crate) struct Batch {
     counts: Counts,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    processing: u32,
-    succeeded: u32,
-    errored: u32,
-    canceled: u32,
-    expired: u32,
+    pub(crate) processing: u32,
+    pub(crate) succeeded: u32,
+    pub(crate) errored: u32,
+    pub(crate) canceled: u32,
+    pub(crate) expired: u32,
 }
 
 impl Counts {
@@ -94,7 +97,8 @@ impl Batch {
             created,
             hidden_until: created + config.faults.hidden_for(n),
             curve: Curve::new(config.profile, count, config.workers, created, seed, n),
-            order: dice::shuffled(count, roll(Purpose::RunOrder, 0)),
+            cancel_settles: i64::from(config.cancel_settles_s) * SECOND,
+            order: run_order(seed, number, count),
             rows: Arc::new(draft.into_rows(number, seed)),
             started: 0,
             finished: 0,
@@ -142,6 +146,19 @@ impl Batch {
         self.created + i64::try_from(BATCH_EXPIRY_S).expect("a day") * SECOND
     }
 
+    /// Keeps the batch out of sight for so long after its creation.
+    pub(crate) fn hide(&mut self, micros: i64) {
+        self.hidden_until = self.hidden_until.max(self.created.saturating_add(micros));
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn is_canceling(&self) -> bool {
+        !self.has_ended() && self.canceled_at.is_some()
+    }
+
     pub(crate) fn queued(&self) -> u32 {
         self.counts.processing
     }
@@ -184,24 +201,24 @@ impl Batch {
         Arc::get_mut(rows).expect("no download before the end")
     }
 
-    /// Ends what has ended by `now`. Every start up to then must have been made.
-    pub(crate) fn settle(&mut self, now: i64, ledger: &mut Ledger) {
+    /// Ends what has ended by `now`, and says how many rows that were. Every start up to then must
+    /// have been made.
+    pub(crate) fn settle(&mut self, now: i64, ledger: &mut Ledger) -> u32 {
         if self.has_ended() {
-            return;
+            return 0;
         }
+        let before = self.finished;
         let end = self.end();
         let reached = now.min(end);
         while self.finished < self.started
-            && self
-                .curve
-                .finish(self.finished)
-                .is_some_and(|at| at <= reached)
+            && let Some(at) = self.curve.finish(self.finished)
+            && at <= reached
         {
             let index = usize_of(self.order[usize_of(self.finished)]);
             let row = &mut Self::owned(&mut self.rows).list[index];
             if row.outcome == Outcome::Pending {
                 row.outcome = Outcome::Succeeded;
-                ledger.row(self.created, row.model, &row.tally());
+                ledger.row(self.created, at, row.model, &row.tally());
             }
             self.counts.settle(row.outcome);
             self.finished += 1;
@@ -209,12 +226,13 @@ impl Batch {
         if now >= end {
             self.close(end);
         }
+        self.finished - before
     }
 
     /// When the batch ends, as things stand.
     fn end(&self) -> i64 {
         match self.canceled_at {
-            Some(at) => (at + CANCEL_SETTLES).min(self.expiry()),
+            Some(at) => (at + self.cancel_settles).min(self.expiry()),
             None => {
                 let last = self.curve.finish(self.len() - 1);
                 last.unwrap_or(i64::MAX).min(self.expiry())
@@ -254,10 +272,21 @@ impl Batch {
     }
 
     /// A download of the results of an ended batch.
-    pub(crate) fn download(&mut self, config: &Config) -> Lines {
+    pub(crate) fn download(&mut self, config: &Config, effects: &Effects) -> Lines {
         let nth = self.downloads;
         self.downloads += 1;
-        Lines::new(Arc::clone(&self.rows), config, nth)
+        Lines::new(Arc::clone(&self.rows), config, nth, effects)
+    }
+
+    /// Every billed row with the instant it ended at.
+    pub(crate) fn ended_rows(&self) -> impl Iterator<Item = (i64, &Row)> {
+        (0..self.finished).filter_map(|rank| {
+            let row = &self.rows.list[usize_of(self.order[usize_of(rank)])];
+            let billed = row.outcome == Outcome::Succeeded;
+            billed
+                .then(|| Some((self.curve.finish(rank)?, row)))
+                .flatten()
+        })
     }
 
     /// Every billed row with its index and `custom_id`.
@@ -269,6 +298,24 @@ impl Batch {
 
     pub(crate) fn message_id(&self, index: u32) -> String {
         self.rows.message_id(index)
+    }
+
+    /// Completes a batch that was read from a saved state: its order, and the models of its rows,
+    /// whose numbers may have changed since.
+    pub(crate) fn restore(
+        &mut self,
+        mut model: impl FnMut(u16) -> Result<u16, BadState>,
+    ) -> Result<(), BadState> {
+        let rows = Self::owned(&mut self.rows);
+        let count = u32::try_from(rows.list.len()).map_err(|_| BadState::Damaged)?;
+        for row in &mut rows.list {
+            row.model = match row.outcome {
+                Outcome::Invalid => 0,
+                _ => model(row.model)?,
+            };
+        }
+        self.order = run_order(rows.seed, self.number, count);
+        Ok(())
     }
 
     /// The object that describes the batch.
@@ -312,6 +359,29 @@ impl Batch {
                 .then(|| stamp::rfc3339(self.archival())),
             results_url: self.has_ended().then(|| origin.results_url(&self.id)),
         }
+    }
+}
+
+fn run_order(seed: u64, number: u32, count: u32) -> Vec<u32> {
+    let roll = dice::roll(seed, Purpose::RunOrder, u64::from(number), 0);
+    dice::shuffled(count, roll)
+}
+
+/// Rows are shared with downloads, and saved as what they are.
+mod saved_rows {
+    use super::{Arc, Deserialize, Rows, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        rows: &Arc<Rows>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Rows::serialize(rows, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Rows>, D::Error> {
+        Rows::deserialize(deserializer).map(Arc::new)
     }
 }
 

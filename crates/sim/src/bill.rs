@@ -1,17 +1,20 @@
 //! Owns the simulator's own account of what was billed: a line per answered synchronous call
 //! (answers that got lost on the way included) and per succeeded batch row. Rows that errored,
 //! were canceled or expired cost nothing and have no line (Anthropic docs, batch processing).
-//! Batch lines are derived from the batches' rows, not stored a second time.
+//! Batch lines are derived from the batches' rows, not stored a second time. What `/_sim/bill`
+//! says of it is `control`'s, the organisation's reports are `endpoint::reports`'.
 
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::book::Book;
 use crate::dice::{self, Purpose};
+use crate::save::BadState;
+use crate::stamp;
 
 /// Where a request travelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +26,7 @@ pub enum Lane {
 }
 
 /// Billed quantities of one call or row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tally {
     /// Uncached input tokens.
@@ -75,10 +78,11 @@ pub struct BillLine<'a> {
 }
 
 /// A billed synchronous call, compactly.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Call {
     at: i64,
     number: u64,
+    workspace: u64,
     model: u16,
     lost: bool,
     tally: Tally,
@@ -86,21 +90,47 @@ struct Call {
 }
 
 /// The running account.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     calls: Vec<Call>,
     sync: i128,
     batch: i128,
     rows: u64,
+    /// What was billed in the calendar month that begins and ends at these instants.
+    month: (i64, i64),
+    month_pico: i128,
+}
+
+/// One billed call or row, as reports see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// When it was answered or, in a batch, ended.
+    pub(crate) at: i64,
+    /// When the price was taken.
+    pub(crate) priced_at: i64,
+    pub(crate) workspace: u64,
+    pub(crate) lane: Lane,
+    pub(crate) model: u16,
+    pub(crate) tally: Tally,
 }
 
 impl Ledger {
-    pub(crate) fn call(&mut self, at: i64, number: u64, model: u16, tally: Tally, lost: bool) {
+    pub(crate) fn call(
+        &mut self,
+        at: i64,
+        number: u64,
+        workspace: u64,
+        model: u16,
+        tally: Tally,
+        lost: bool,
+    ) {
         let pico = Book::embedded().cost(at, Lane::Sync, model, &tally);
         self.sync += pico;
+        self.spend(at, pico);
         self.calls.push(Call {
             at,
             number,
+            workspace,
             model,
             lost,
             tally,
@@ -108,9 +138,40 @@ impl Ledger {
         });
     }
 
-    pub(crate) fn row(&mut self, created: i64, model: u16, tally: &Tally) {
-        self.batch += Book::embedded().cost(created, Lane::Batch, model, tally);
+    /// A row that ended at `at`, of a batch created at `created`.
+    pub(crate) fn row(&mut self, created: i64, at: i64, model: u16, tally: &Tally) {
+        let pico = Book::embedded().cost(created, Lane::Batch, model, tally);
+        self.batch += pico;
+        self.spend(at, pico);
         self.rows += 1;
+    }
+
+    /// Gives the calls of a saved state the present numbers of their models.
+    pub(crate) fn restore(
+        &mut self,
+        mut model: impl FnMut(u16) -> Result<u16, BadState>,
+    ) -> Result<(), BadState> {
+        for call in &mut self.calls {
+            call.model = model(call.model)?;
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, at: i64, pico: i128) {
+        if at >= self.month.1 {
+            self.month = stamp::month(at);
+            self.month_pico = 0;
+        }
+        self.month_pico += pico;
+    }
+
+    /// Picodollars billed in the calendar month of `now`.
+    pub(crate) fn this_month(&self, now: i64) -> i128 {
+        if now < self.month.1 {
+            self.month_pico
+        } else {
+            0
+        }
     }
 }
 
@@ -193,27 +254,34 @@ impl<'a> BillView<'a> {
         again
     }
 
-    /// What `GET /_sim/bill` says.
-    pub(crate) fn summary(&self) -> impl Serialize + use<> {
-        #[derive(Serialize)]
-        struct Summary {
-            total_picousd: String,
-            sync_picousd: String,
-            batch_picousd: String,
-            calls: u64,
-            rows: u64,
-            batches: u64,
-            duplicates: u64,
-        }
-        Summary {
-            total_picousd: self.total().to_string(),
-            sync_picousd: self.of(Lane::Sync).to_string(),
-            batch_picousd: self.of(Lane::Batch).to_string(),
-            calls: self.calls(),
-            rows: self.rows(),
-            batches: self.batches(),
-            duplicates: self.duplicates(),
-        }
+    /// Number of synchronous calls that were billed and whose answers got lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let lost = self.ledger.calls.iter().filter(|call| call.lost).count();
+        u64::try_from(lost).expect("a length fits u64")
+    }
+
+    /// Every billed call and row, for reports.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
+        let calls = self.ledger.calls.iter().map(|call| Entry {
+            at: call.at,
+            priced_at: call.at,
+            workspace: call.workspace,
+            lane: Lane::Sync,
+            model: call.model,
+            tally: call.tally,
+        });
+        let rows = self.batches.iter().flat_map(|batch| {
+            batch.ended_rows().map(move |(at, row)| Entry {
+                at,
+                priced_at: batch.created(),
+                workspace: batch.workspace(),
+                lane: Lane::Batch,
+                model: row.model,
+                tally: row.tally(),
+            })
+        });
+        calls.chain(rows)
     }
 
     /// Every line: synchronous calls in the order of their arrival, then the rows batch by batch.

@@ -16,19 +16,35 @@ const MILLION: i128 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Book {
     models: Vec<Model>,
+    /// Models that share their rate limits, in the order of the book.
+    classes: Vec<Class>,
     batch: i128,
     us: i128,
+}
+
+/// Models that share their rate limits (Anthropic docs, rate limits): one generation with a price
+/// generation of its own, or all older ones of a family together.
+#[derive(Debug)]
+pub(crate) struct Class {
+    /// Such as `opus-4.x` or `fable-5.x`.
+    pub(crate) name: String,
+    pub(crate) models: Vec<u16>,
 }
 
 /// One model of the book, as far as the simulator needs it.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) id: String,
+    pub(crate) class: u8,
     aliases: Vec<String>,
+    pub(crate) deprecated: bool,
     retired: bool,
     retired_on: Option<i64>,
+    /// The day its first price began; not known for older models.
+    released: Option<i64>,
     pub(crate) min_cacheable: u64,
     pub(crate) max_output: u64,
+    pub(crate) context_window: u64,
     pub(crate) batch: bool,
     pub(crate) us_geo: bool,
     pub(crate) hidden_tool_tokens: u64,
@@ -81,7 +97,8 @@ impl Book {
         let batch = decimal(&file.multipliers.batch)?;
         let us = decimal(&file.multipliers.inference_geo_us)?;
         let models = file.model.into_iter().map(Model::read);
-        let models = models.collect::<Result<Vec<_>, _>>()?;
+        let mut models = models.collect::<Result<Vec<_>, _>>()?;
+        let classes = classes(&mut models);
         for model in &models {
             for rate in model.prices.iter().flat_map(Price::rates) {
                 if rate * batch * us % (MILLION * MILLION) != 0 {
@@ -89,16 +106,39 @@ impl Book {
                 }
             }
         }
-        Ok(Self { models, batch, us })
+        Ok(Self {
+            models,
+            classes,
+            batch,
+            us,
+        })
+    }
+
+    pub(crate) fn class(&self, index: u8) -> &Class {
+        &self.classes[usize::from(index)]
+    }
+
+    pub(crate) fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// Every model's id, in the order of the indices.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(|model| model.id.as_str())
+    }
+
+    /// The models that can be called at `now`, in the order of the book, which is newest first.
+    pub(crate) fn callable(&self, now: i64) -> impl Iterator<Item = &Model> {
+        self.models
+            .iter()
+            .filter(move |model| model.is_callable(now))
     }
 
     /// The model of an id or alias that can be called at `now`.
     pub(crate) fn find(&self, name: &str, now: i64) -> Option<u16> {
-        let named = |m: &Model| m.id == name || m.aliases.iter().any(|a| a == name);
-        let index = self.models.iter().position(named)?;
-        let model = &self.models[index];
-        let gone = model.retired_on.map_or(model.retired, |on| now >= on);
-        (!gone && model.price(now).is_some())
+        let index = self.models.iter().position(|model| model.is_named(name))?;
+        self.models[index]
+            .is_callable(now)
             .then(|| u16::try_from(index).expect("a book of fewer than 65,536 models"))
     }
 
@@ -109,6 +149,12 @@ impl Book {
     /// Picodollars of one answered call: the price row valid at `at`, the long-prompt step, fast
     /// mode, the batch discount and the US multiplier (Anthropic docs, pricing).
     pub(crate) fn cost(&self, at: i64, lane: Lane, model: u16, tally: &Tally) -> i128 {
+        self.parts(at, lane, model, tally).iter().sum()
+    }
+
+    /// The same by class of token: plain input, 5m writes, 1h writes, reads, output. Every rate is
+    /// a whole number of picodollars, so the parts add up exactly.
+    pub(crate) fn parts(&self, at: i64, lane: Lane, model: u16, tally: &Tally) -> [i128; 5] {
         let price = self.model(model).price(at);
         let price = price.expect("a model is only called while it has a price");
         let prompt = tally.prompt();
@@ -117,18 +163,60 @@ impl Book {
             (_, Some((above, long))) if prompt > *above => long,
             _ => &price.row,
         };
-        let tokens = i128::from(tally.input) * row.input
-            + i128::from(tally.write_5m) * row.write_5m
-            + i128::from(tally.write_1h) * row.write_1h
-            + i128::from(tally.read) * row.read
-            + i128::from(tally.output) * row.output;
         let batch = if lane == Lane::Batch {
             self.batch
         } else {
             MILLION
         };
         let us = if tally.us { self.us } else { MILLION };
-        tokens * batch * us / (MILLION * MILLION)
+        let part = |tokens: u32, rate: i128| i128::from(tokens) * rate * batch * us;
+        [
+            part(tally.input, row.input),
+            part(tally.write_5m, row.write_5m),
+            part(tally.write_1h, row.write_1h),
+            part(tally.read, row.read),
+            part(tally.output, row.output),
+        ]
+        .map(|part| part / (MILLION * MILLION))
+    }
+}
+
+/// Sorts the models into classes and tells each its own.
+fn classes(models: &mut [Model]) -> Vec<Class> {
+    let mut classes: Vec<Class> = Vec::new();
+    for (index, model) in (0..).zip(models) {
+        let name = class_name(&model.id);
+        let known = classes.iter().position(|class| class.name == name);
+        let class = known.unwrap_or_else(|| {
+            classes.push(Class {
+                name,
+                models: Vec::new(),
+            });
+            classes.len() - 1
+        });
+        classes[class].models.push(index);
+        model.class = u8::try_from(class).expect("a book of fewer than 256 classes");
+    }
+    classes
+}
+
+/// `claude-<family>-<major>[-<minor>]`; what does not follow the scheme is of a class of its own.
+fn class_name(id: &str) -> String {
+    let mut parts = id.split('-').skip(1);
+    let family = match parts.next() {
+        Some("mythos") => "fable",
+        Some(family @ ("fable" | "opus" | "sonnet" | "haiku")) => family,
+        _ => return id.to_owned(),
+    };
+    let digit = |part: Option<&str>| part.filter(|p| p.len() == 1)?.parse::<u8>().ok();
+    let (major, minor) = (digit(parts.next()), digit(parts.next()));
+    match (family, major, minor) {
+        ("fable", ..) => "fable-5.x".to_owned(),
+        ("haiku", Some(4), Some(minor)) => format!("haiku-4.{minor}"),
+        (_, Some(4), _) => format!("{family}-4.x"),
+        (_, Some(major), Some(minor)) => format!("{family}-{major}.{minor}"),
+        (_, Some(major), None) => format!("{family}-{major}"),
+        _ => id.to_owned(),
     }
 }
 
@@ -140,18 +228,44 @@ impl Model {
             .iter()
             .map(Price::read)
             .collect::<Result<_, _>>()?;
+        let first = raw.price.iter().filter_map(|price| price.from.as_deref());
+        let released = first.min().map(day).transpose()?;
         Ok(Self {
+            class: 0,
+            released,
+            deprecated: raw.status == "deprecated",
             retired: raw.status == "retired",
             retired_on: raw.retired_on.as_deref().map(day).transpose()?,
             id: raw.id,
             aliases: raw.aliases,
             min_cacheable: raw.min_cacheable_tokens.unwrap_or(u64::MAX),
             max_output: raw.max_output.unwrap_or(u64::MAX),
+            context_window: raw.context_window.unwrap_or(u64::MAX),
             batch: raw.batch,
             us_geo: raw.us_geo,
             hidden_tool_tokens: raw.hidden_tool_tokens,
             prices,
         })
+    }
+
+    fn is_callable(&self, now: i64) -> bool {
+        let gone = self.retired_on.map_or(self.retired, |on| now >= on);
+        !gone && self.price(now).is_some()
+    }
+
+    /// When it came out: the day in its id, or that of its first price. The epoch if neither is
+    /// known, as the API does (Anthropic docs, list models).
+    pub(crate) fn released(&self) -> i64 {
+        let day = self.id.rsplit('-').next().filter(|last| last.len() == 8);
+        let named = day.and_then(|d| {
+            stamp::midnight(&format!("{}-{}-{}", d.get(..4)?, d.get(4..6)?, d.get(6..)?))
+        });
+        named.or(self.released).unwrap_or(0)
+    }
+
+    /// Whether this is its id or an alias.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
     }
 
     fn price(&self, at: i64) -> Option<&Price> {
@@ -264,6 +378,7 @@ mod file {
         pub(super) retired_on: Option<String>,
         pub(super) min_cacheable_tokens: Option<u64>,
         pub(super) max_output: Option<u64>,
+        pub(super) context_window: Option<u64>,
         #[serde(default)]
         pub(super) batch: bool,
         #[serde(default)]
@@ -360,6 +475,22 @@ mod tests {
         };
         let pico = cost("2026-11-22", Lane::Sync, "claude-opus-5-5", tally);
         assert_eq!(pico, 400_000 + 16_000_000 + 40_000_000);
+    }
+
+    #[test]
+    fn older_generations_share_their_limits() {
+        let class = |id: &str| {
+            let book = Book::embedded();
+            let index = book.find(id, at("2026-11-22")).unwrap();
+            book.class(book.model(index).class).name.as_str()
+        };
+        assert_eq!(class("claude-opus-4-5"), "opus-4.x");
+        assert_eq!(class("claude-opus-4-8"), "opus-4.x");
+        assert_eq!(class("claude-opus-5"), "opus-5");
+        assert_eq!(class("claude-opus-5-5"), "opus-5.5");
+        assert_eq!(class("claude-haiku-4-5"), "haiku-4.5");
+        assert_eq!(class("claude-fable-5-2"), "fable-5.x");
+        assert_eq!(class("claude-mythos-5-1"), "fable-5.x");
     }
 
     #[test]

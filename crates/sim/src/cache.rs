@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 
 use offpeak_wire::request::Ttl;
+use serde::{Deserialize, Serialize};
 
 use crate::stamp::SECOND;
 
@@ -25,6 +26,9 @@ pub struct CacheRules {
     pub refresh_path: bool,
     /// Whether a mark inside the part that was read creates or upgrades its entry for free.
     pub free_marks: bool,
+    /// Whether a hit restarts the hour of an entry that was written for one, as it does the five
+    /// minutes.
+    pub hour_restarts: bool,
 }
 
 impl Default for CacheRules {
@@ -35,22 +39,24 @@ impl Default for CacheRules {
             domains: 1,
             refresh_path: true,
             free_marks: true,
+            hour_restarts: true,
         }
     }
 }
 
 /// A position of a prompt that the look-back of one of its marks can reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spot {
     /// Cumulative key of everything up to and including this block.
     pub(crate) key: u64,
     /// Tokens up to and including this block.
     pub(crate) tokens: u32,
+    #[serde(with = "crate::save::mark")]
     pub(crate) mark: Option<Ttl>,
 }
 
 /// How one request's prompt was billed: plain, written, read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Split {
     pub(crate) input: u32,
     pub(crate) write_5m: u32,
@@ -66,12 +72,13 @@ pub(crate) struct Moment {
     pub(crate) batch: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
     /// Readable from here on: when the writer's answer began.
     ready: i64,
     /// Dead from here on.
     expires: i64,
+    #[serde(with = "crate::save::ttl")]
     ttl: Ttl,
     /// The batch whose row wrote it first.
     writer: Option<u32>,
@@ -99,6 +106,32 @@ impl Cache {
             entries: HashMap::default(),
             sweep_at: FIRST_SWEEP,
         }
+    }
+
+    /// Every entry by key, and when to sweep next: what a saved state keeps.
+    pub(crate) fn kept(&self) -> (Vec<(u64, Entry)>, usize) {
+        let mut entries: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(&key, &entry)| (key, entry))
+            .collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        (entries, self.sweep_at)
+    }
+
+    pub(crate) fn restored(
+        rules: CacheRules,
+        (entries, sweep_at): (Vec<(u64, Entry)>, usize),
+    ) -> Self {
+        Self {
+            rules,
+            entries: entries.into_iter().collect(),
+            sweep_at,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Runs one request through the cache. `spots` are in prompt order and hold only marks that
@@ -148,6 +181,7 @@ impl Cache {
     fn refresh(&mut self, key: u64, start: i64) {
         if let Some(entry) = self.entries.get_mut(&key)
             && start < entry.expires
+            && (self.rules.hour_restarts || entry.ttl != Ttl::OneHour)
         {
             entry.expires = entry.expires.max(start + lifetime(entry.ttl));
         }
@@ -316,6 +350,23 @@ mod tests {
             assert_eq!(cache.pass(&deep, 2_000, at(FIVE - 1)).read, 2_000);
             let shallow = cache.pass(&[spot(1, 1_000, FiveMinutes)], 1_000, at(FIVE));
             assert_eq!(shallow.read == 1_000, refresh_path);
+        }
+    }
+
+    #[test]
+    fn an_hour_may_run_out_in_spite_of_hits() {
+        for hour_restarts in [true, false] {
+            let mut cache = Cache::new(CacheRules {
+                hour_restarts,
+                ..CacheRules::default()
+            });
+            let unmarked = [spot(1, 2_000, OneHour), spot(2, 2_100, FiveMinutes)];
+            cache.pass(&unmarked, 2_200, at(0));
+            let reader = [spot(1, 2_000, None), spot(3, 2_050, FiveMinutes)];
+            assert_eq!(cache.pass(&reader, 2_100, at(HOUR / 2)).read, 2_000);
+            let later = [spot(1, 2_000, None), spot(4, 2_050, FiveMinutes)];
+            let read = cache.pass(&later, 2_100, at(HOUR)).read;
+            assert_eq!(read == 2_000, hour_restarts);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Thinking {
     Adaptive,
     Enabled,
     Disabled,
+    /// Off, but notes between the calls of tools come as thinking.
+    BetweenTools,
 }
 
 impl Generation {
@@ -81,13 +83,48 @@ impl Generation {
     pub(crate) fn takes(self, thinking: Thinking) -> bool {
         match (thinking, self.family) {
             (Thinking::Adaptive, _) => self.number >= 46,
-            (Thinking::Enabled, Family::Haiku) => true,
             (Thinking::Enabled, Family::Fable) => self.number == 47,
             (Thinking::Enabled, _) => self.number < 47,
             (Thinking::Disabled, Family::Fable) => false,
             (Thinking::Disabled, Family::Opus) => self.number < 55,
             (Thinking::Disabled, _) => true,
+            (Thinking::BetweenTools, family) => family == Family::Sonnet && self.number >= 55,
         }
+    }
+
+    /// Thinks unless told otherwise.
+    pub(crate) fn thinks_by_default(self) -> bool {
+        self.family == Family::Fable || self.number >= 50
+    }
+
+    /// `display` is `summarized` unless told otherwise.
+    pub(crate) fn shows_thinking(self) -> bool {
+        self.number < 47
+    }
+
+    /// The effort levels it takes, in the API's order; none: the parameter is refused.
+    pub(crate) fn efforts(self) -> &'static [&'static str] {
+        match (self.family, self.number) {
+            (Family::Opus, 45) => &["high", "low", "medium"],
+            (Family::Opus | Family::Sonnet, 46) => &["high", "low", "max", "medium"],
+            (Family::Other, _) | (_, ..47) => &[],
+            _ => &["high", "low", "max", "medium", "xhigh"],
+        }
+    }
+
+    /// A message with the role `system` (assumed of what came after the documented list).
+    pub(crate) fn takes_system_messages(self) -> bool {
+        match self.family {
+            Family::Opus => self.number >= 48,
+            Family::Fable => self.number >= 50,
+            Family::Sonnet | Family::Haiku => self.number >= 55,
+            Family::Other => false,
+        }
+    }
+
+    /// A `max_tokens` that reaches beyond the context window.
+    pub(crate) fn takes_overlong(self) -> bool {
+        self.number >= 45
     }
 
     /// Opus 5 cannot turn thinking off at the two highest efforts.
@@ -131,6 +168,13 @@ mod tests {
         assert!(!of("claude-haiku-4-5-20251001").takes(Thinking::Adaptive));
         assert!(of("claude-sonnet-4-6").takes(Thinking::Enabled));
         assert!(!of("claude-sonnet-5").takes(Thinking::Enabled));
+        assert!(!of("claude-haiku-5-5").takes(Thinking::Enabled));
+        assert!(of("claude-haiku-4-5-20251001").takes(Thinking::Enabled));
+        assert!(of("claude-haiku-4-5-20251001").efforts().is_empty());
+        assert!(!of("claude-opus-4-6").efforts().contains(&"xhigh"));
+        assert!(of("claude-mythos-preview").thinks_by_default());
+        assert!(!of("claude-opus-4-8").thinks_by_default());
+        assert!(!of("claude-sonnet-5").takes_system_messages());
         assert!(!of("claude-fable-5").takes(Thinking::Disabled));
         assert!(of("claude-mythos-preview").takes(Thinking::Enabled));
     }

@@ -25,6 +25,9 @@ pub(crate) enum Purpose {
     Text,
     Domain,
     Refusal,
+    Rule,
+    RuleRow,
+    ReportKey,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,11 +1,16 @@
 //! Owns what goes wrong and when: rates per endpoint and per row, and exact appointments for
 //! tests. A decision depends on the seed and on the running number of the request at its
-//! endpoint (or of the row in its batch), on nothing else.
+//! endpoint (or of the row in its batch), on nothing else. Rules, which look at more, are `rule`'s.
+
+use offpeak_wire::error::ErrorKind;
+use serde::{Deserialize, Serialize};
 
 use crate::dice::{self, Purpose};
+use crate::rule::Rule;
+use crate::stream::StreamFault;
 
 /// The kinds of endpoint a fault can be aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Endpoint {
     /// `POST /v1/messages`
     Messages,
@@ -23,11 +28,15 @@ pub enum Endpoint {
     Delete,
     /// `GET /v1/messages/batches/{id}/results`
     Results,
+    /// `GET /v1/models` and `GET /v1/models/{id}`
+    Models,
+    /// The organisation's limits and reports, `GET /v1/organizations/…`
+    Admin,
 }
 
 impl Endpoint {
     /// Every endpoint kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::CountTokens,
         Self::Create,
@@ -36,7 +45,26 @@ impl Endpoint {
         Self::Cancel,
         Self::Delete,
         Self::Results,
+        Self::Models,
+        Self::Admin,
     ];
+
+    /// What rules and the request log call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::CountTokens => "count_tokens",
+            Self::Create => "create",
+            Self::Retrieve => "retrieve",
+            Self::List => "list",
+            Self::Cancel => "cancel",
+            Self::Delete => "delete",
+            Self::Results => "results",
+            Self::Models => "models",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// What can happen to one HTTP request.
@@ -54,6 +82,51 @@ pub enum Fault {
     ResetBeforeAccept,
     /// The request takes effect, and then the connection breaks: the answer is lost.
     ResetAfterAccept,
+    /// Any other answer of an error's kind, before anything happened.
+    Refused(Refusal),
+    /// A streamed answer goes wrong after its 200; nothing happens to any other.
+    Stream(StreamFault),
+}
+
+/// An error that a request meets without having caused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its kind, which says its status.
+    pub kind: ErrorKind,
+    /// The `retry-after` header.
+    pub retry_after: RetryAfter,
+    /// The `x-should-retry` header.
+    pub should_retry: Option<bool>,
+}
+
+/// What a refusal says about trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// Nothing.
+    Unsaid,
+    /// Some seconds, by the seed.
+    Seeded,
+    /// This many seconds.
+    Seconds(u32),
+}
+
+impl Fault {
+    /// What the request log calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::SpendCap => "spend_cap",
+            Self::Overloaded => "overloaded",
+            Self::Internal => "internal",
+            Self::ResetBeforeAccept => "reset_before_accept",
+            Self::ResetAfterAccept => "reset_after_accept",
+            Self::Refused(refusal) => refusal.kind.as_str(),
+            Self::Stream(StreamFault::ErrorEvent { .. }) => "stream_error",
+            Self::Stream(StreamFault::Truncated { .. }) => "stream_truncated",
+            Self::Stream(StreamFault::Stalled { .. }) => "stream_stalled",
+        }
+    }
 }
 
 /// Probabilities of the faults of one endpoint, each in 0..=1; their sum is at most 1.
@@ -113,7 +186,7 @@ pub struct Faults {
     /// The seed of all fault decisions.
     pub seed: u64,
     /// Rates by endpoint kind, in the order of [`Endpoint::ALL`]; see [`Faults::on`].
-    pub endpoints: [EndpointFaults; 8],
+    pub endpoints: [EndpointFaults; 10],
     /// Rates of row faults.
     pub rows: RowFaults,
     /// Rates of download faults.
@@ -123,6 +196,8 @@ pub struct Faults {
     /// Appointments: the n-th request (from 0) at an endpoint meets this fault, or for certain
     /// none. They win over the rates.
     pub script: Vec<(Endpoint, u64, Option<Fault>)>,
+    /// Rules, which win over the rates too; see [`Faults::parse`].
+    pub rules: Vec<Rule>,
 }
 
 impl Faults {
@@ -137,7 +212,7 @@ impl Faults {
     pub fn rough(seed: u64) -> Self {
         Self {
             seed,
-            endpoints: [EndpointFaults::each(0.04); 8],
+            endpoints: [EndpointFaults::each(0.04); 10],
             rows: RowFaults {
                 api_error: 0.01,
                 overloaded: 0.01,
@@ -150,6 +225,7 @@ impl Faults {
             },
             hidden_at_first: 0.05,
             script: Vec::new(),
+            rules: Vec::new(),
         }
     }
 
@@ -167,12 +243,17 @@ impl Faults {
         self
     }
 
-    /// What the n-th request (from 0) at an endpoint meets.
-    pub(crate) fn of_request(&self, endpoint: Endpoint, nth: u64) -> Option<Fault> {
+    /// The appointment of the n-th request (from 0) at an endpoint.
+    pub(crate) fn appointment(&self, endpoint: Endpoint, nth: u64) -> Option<Option<Fault>> {
         let appointed = |&&(e, n, _): &&(Endpoint, u64, Option<Fault>)| e == endpoint && n == nth;
-        if let Some(&(_, _, fault)) = self.script.iter().find(appointed) {
-            return fault;
-        }
+        self.script
+            .iter()
+            .find(appointed)
+            .map(|&(_, _, fault)| fault)
+    }
+
+    /// What the n-th request (from 0) at an endpoint meets by its rates.
+    pub(crate) fn by_rate(&self, endpoint: Endpoint, nth: u64) -> Option<Fault> {
         let rates = &self.endpoints[endpoint as usize];
         let roll = dice::roll(self.seed, Purpose::EndpointFault, endpoint as u64, nth);
         pick(
@@ -187,16 +268,31 @@ impl Faults {
         )
     }
 
-    pub(crate) fn of_row(&self, batch: u64, row: u64) -> Option<RowFault> {
+    pub(crate) fn of_row(&self, batch: u64, row: u64, custom_id: &str) -> Option<RowFault> {
         let roll = dice::roll(self.seed, Purpose::RowFault, batch, row);
-        pick(
-            dice::unit(roll),
-            [
-                (self.rows.api_error, RowFault::ApiError),
-                (self.rows.overloaded, RowFault::Overloaded),
-                (self.rows.expired, RowFault::Expired),
-            ],
-        )
+        let by_rule = self.rules.iter().enumerate();
+        let mut by_rule = by_rule.filter_map(|(index, rule)| {
+            let fault = rule.on_row()?;
+            self.occurs(index, rule, batch, row, custom_id)
+                .then_some(fault)
+        });
+        by_rule.next().or_else(|| {
+            pick(
+                dice::unit(roll),
+                [
+                    (self.rows.api_error, RowFault::ApiError),
+                    (self.rows.overloaded, RowFault::Overloaded),
+                    (self.rows.expired, RowFault::Expired),
+                ],
+            )
+        })
+    }
+
+    /// Whether a rule about rows or lines meets this one.
+    fn occurs(&self, index: usize, rule: &Rule, batch: u64, row: u64, custom_id: &str) -> bool {
+        let salt = u64::try_from(index).unwrap_or(u64::MAX);
+        let roll = dice::roll(self.seed ^ salt, Purpose::RuleRow, batch, row);
+        rule.names(custom_id) && rule.occasion().meets(row + 1, roll)
     }
 
     /// After how many microseconds a new batch becomes visible.
@@ -215,15 +311,23 @@ impl Faults {
             .then(|| dice::between(roll(Purpose::FaultDetail), 0, lines.saturating_sub(1)))
     }
 
-    pub(crate) fn of_line(&self, batch: u64, row: u64) -> Option<LineFault> {
-        let roll = dice::roll(!self.seed, Purpose::ResultFault, batch, row);
-        pick(
-            dice::unit(roll),
-            [
-                (self.results.duplicate_line, LineFault::Twice),
-                (self.results.malformed_line, LineFault::Malformed),
-            ],
-        )
+    pub(crate) fn of_line(&self, batch: u64, row: u64, custom_id: &str) -> Option<LineFault> {
+        let by_rule = self.rules.iter().enumerate();
+        let mut by_rule = by_rule.filter_map(|(index, rule)| {
+            let fault = rule.on_line()?;
+            self.occurs(index, rule, batch, row, custom_id)
+                .then_some(fault)
+        });
+        by_rule.next().or_else(|| {
+            let roll = dice::roll(!self.seed, Purpose::ResultFault, batch, row);
+            pick(
+                dice::unit(roll),
+                [
+                    (self.results.duplicate_line, LineFault::Twice),
+                    (self.results.malformed_line, LineFault::Malformed),
+                ],
+            )
+        })
     }
 
     /// Seconds a `retry-after` asks for.
@@ -244,6 +348,7 @@ pub(crate) enum RowFault {
 pub(crate) enum LineFault {
     Twice,
     Malformed,
+    Missing,
 }
 
 /// The first of the kinds in whose slice of [0, 1) the number falls.
@@ -266,33 +371,12 @@ mod tests {
         let faults = Faults::none().on(Endpoint::Create, EndpointFaults::each(0.1));
         let count = |endpoint, fault| {
             (0..10_000)
-                .filter(|&n| faults.of_request(endpoint, n) == Some(fault))
+                .filter(|&n| faults.by_rate(endpoint, n) == Some(fault))
                 .count()
         };
         for fault in [Fault::RateLimited, Fault::Internal, Fault::ResetAfterAccept] {
             assert!(count(Endpoint::Create, fault).abs_diff(1_000) < 120);
             assert_eq!(count(Endpoint::Retrieve, fault), 0);
         }
-    }
-
-    #[test]
-    fn appointments_win_over_rates() {
-        let faults = Faults {
-            script: vec![(Endpoint::List, 0, None)],
-            ..Faults::none()
-        }
-        .on(
-            Endpoint::List,
-            EndpointFaults {
-                internal: 1.0,
-                ..EndpointFaults::default()
-            },
-        )
-        .at(Endpoint::List, 1, Fault::SpendCap);
-        let at = |n| faults.of_request(Endpoint::List, n);
-        assert_eq!(
-            [at(0), at(1), at(2)],
-            [None, Some(Fault::SpendCap), Some(Fault::Internal)]
-        );
     }
 }

@@ -2,9 +2,10 @@
 //! API's error answers. No sockets, and nothing of what an endpoint says.
 
 use offpeak_wire::error::ErrorKind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::Lines;
+use crate::stream::Events;
 
 /// An HTTP request, as far as the API looks at it.
 #[derive(Clone, Debug, Default)]
@@ -62,14 +63,6 @@ impl Request {
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
-
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    }
 }
 
 /// What a world answers, and when.
@@ -116,14 +109,17 @@ pub enum Body {
     Full(Vec<u8>),
     /// Result lines, made one by one.
     Lines(Lines),
+    /// Server-sent events, paced.
+    Events(Events),
 }
 
 impl Body {
-    /// The whole body, and whether it is complete: a download may break off.
+    /// The whole body, and whether it is complete: a download or a stream may break off.
     #[must_use]
     pub fn collect(self) -> (Vec<u8>, bool) {
         match self {
             Self::Full(bytes) => (bytes, true),
+            Self::Events(events) => events.collect(),
             Self::Lines(mut lines) => {
                 let mut out = Vec::new();
                 loop {
@@ -160,6 +156,14 @@ impl Answer {
         }
     }
 
+    /// Events whose first ones leave after `first` µs.
+    pub(crate) fn events(events: Events, first: i64) -> Self {
+        let mut answer = Self::json(Vec::new(), first);
+        answer.content_type = "text/event-stream; charset=utf-8";
+        answer.body = Body::Events(events);
+        answer
+    }
+
     pub(crate) fn object<T: Serialize>(value: &T, takes: i64) -> Self {
         let body = serde_json::to_vec(value).expect("plain structs serialise");
         Self::json(body, takes)
@@ -167,11 +171,16 @@ impl Answer {
 }
 
 /// Why a request, or a row of a batch, is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
+    #[serde(with = "crate::save::kind")]
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
+    /// The HTTP status, unless it is the kind's own.
+    pub(crate) status: Option<u16>,
+    /// `error.details.error_code`.
+    pub(crate) code: Option<String>,
 }
 
 impl Problem {
@@ -180,7 +189,15 @@ impl Problem {
             kind,
             message: message.into(),
             retry_after: None,
+            status: None,
+            code: (kind == ErrorKind::SpendLimit)
+                .then(|| "enforced_spend_limit_reached".to_owned()),
         }
+    }
+
+    pub(crate) fn coded(mut self, code: &str) -> Self {
+        self.code = Some(code.to_owned());
+        self
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -198,7 +215,7 @@ impl Problem {
 
     pub(crate) fn answer(&self, request_id: &str, takes: i64) -> Answer {
         let mut answer = Answer::json(Vec::new(), takes);
-        answer.status = self.kind.status();
+        answer.status = self.status.unwrap_or_else(|| self.kind.status());
         answer.retry_after = self.retry_after;
         if self.kind == ErrorKind::RequestTooLarge {
             // The proxy in front of the API refuses these, in its own words.
@@ -227,17 +244,16 @@ impl Problem {
         #[derive(Serialize)]
         struct Inner<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
-            details: Option<Details>,
+            details: Option<Details<'a>>,
             r#type: &'static str,
             message: &'a str,
         }
         #[derive(Serialize)]
-        struct Details {
-            error_code: &'static str,
+        struct Details<'a> {
+            error_code: &'a str,
         }
-        let details = (self.kind == ErrorKind::SpendLimit).then_some(Details {
-            error_code: "enforced_spend_limit_reached",
-        });
+        let error_code = self.code.as_deref();
+        let details = error_code.map(|error_code| Details { error_code });
         let outer = Outer {
             r#type: "error",
             error: Inner {

@@ -8,8 +8,7 @@
 //!
 //! The feature `server` adds an HTTP server and an in-process connection around a world.
 //!
-//! Left out so far: streaming, tool use, structured answers, files, the Models API and the usage
-//! reports.
+//! Left out: server tools, which are taken and never called, and files.
 //!
 //! ```
 //! use offpeak_sim::{Config, Request, World};
@@ -40,6 +39,7 @@
 //! ```
 
 mod answer;
+mod assume;
 mod batch;
 mod bill;
 mod book;
@@ -47,29 +47,44 @@ mod cache;
 mod capability;
 mod check;
 mod config;
+mod control;
 mod dice;
+mod dispatch;
 mod endpoint;
 mod fault;
+mod gate;
 mod http;
+mod log;
 mod pick;
 mod profile;
 mod prompt;
+mod query;
 mod rate;
 mod route;
+mod rule;
+mod save;
 #[cfg(feature = "server")]
 pub mod server;
 mod stamp;
+mod stream;
 mod text;
 mod tokens;
 mod world;
 
+pub use answer::rules::{AnswerRules, AnswerRulesError};
+pub use assume::{ASSUMPTIONS, Assumption, BadAssumption};
 pub use batch::{Cut, Lines};
 pub use bill::{BillLine, BillView, Lane, Tally};
 pub use cache::CacheRules;
-pub use config::{Config, Latency, OutputModel};
-pub use fault::{Endpoint, EndpointFaults, Fault, Faults, ResultFaults, RowFaults};
+pub use config::{AnswerMode, Answers, Config, Latency, OutputModel};
+pub use fault::{
+    Endpoint, EndpointFaults, Fault, Faults, Refusal, ResultFaults, RetryAfter, RowFaults,
+};
 pub use http::{Body, Fate, Reply, Request};
 pub use profile::Profile;
 pub use rate::Limits;
+pub use rule::{BadRules, Rule};
+pub use save::BadState;
+pub use stream::{Ending, Events, StreamFault};
 pub use tokens::Tokenizer;
-pub use world::{Ticket, World, body_limit};
+pub use world::{Ticket, Unread, World, body_limit};

@@ -41,6 +41,28 @@ pub(crate) fn member<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
         .map(|(_, value)| value)
 }
 
+/// What a local JSON pointer (`#/…`) points at.
+pub(crate) fn pointer<'a>(root: &'a [u8], pointer: &str) -> Option<&'a [u8]> {
+    let mut at = root;
+    for step in pointer.strip_prefix('#')?.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        at = match at.first() {
+            Some(b'[') => elements(at).nth(step.parse().ok()?)?,
+            _ => members(at).find(|(key, _)| is_key(key, &step))?.1,
+        };
+    }
+    Some(at)
+}
+
+/// Whether the inside of a JSON string is this text.
+fn is_key(inside: &[u8], text: &str) -> bool {
+    if inside.contains(&b'\\') {
+        let quoted = [b"\"", inside, b"\""].concat();
+        return serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == text);
+    }
+    inside == text.as_bytes()
+}
+
 /// The text of a JSON string; `None` for any other value.
 pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;

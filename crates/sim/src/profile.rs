@@ -4,12 +4,14 @@
 //!
 //! At most `workers` rows run at once: row k starts when row k − workers ends.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dice::{self, Purpose};
 use crate::stamp::{DAY, HOUR, MINUTE, SECOND};
 
 /// How fast batches get done. Most real ones end within an hour; 24 hours is the hard expiry
 /// (Anthropic docs, batch processing).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// Starts after about two minutes; even the largest batch ends within 25 minutes.
     #[default]
@@ -29,7 +31,7 @@ const FAST_SPREAD: i64 = 21 * MINUTE;
 const NORMAL_MEAN: i64 = 20 * MINUTE;
 
 /// The schedule of one batch. Ranks count in running order from 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Curve {
     profile: Profile,
     rows: u32,

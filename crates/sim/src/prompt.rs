@@ -167,12 +167,15 @@ impl Salts {
     }
 }
 
-/// All content, and every other member but the cache mark.
+/// All content, and every other member but the cache mark and whether the answer is streamed.
 fn digest(view: &RequestView<'_>, content: &Key) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(content);
     for (key, span) in view.members() {
-        if !matches!(key, "tools" | "system" | "messages" | "cache_control") {
+        if !matches!(
+            key,
+            "tools" | "system" | "messages" | "cache_control" | "stream"
+        ) {
             field(&mut hasher, key.as_bytes());
             field(&mut hasher, &view.bytes()[span]);
         }

@@ -28,6 +28,26 @@ pub(crate) fn http_date(micros: i64) -> String {
         .unwrap_or_default()
 }
 
+/// The beginnings of the calendar month of an instant, and of the next one (UTC).
+pub(crate) fn month(micros: i64) -> (i64, i64) {
+    let first = instant(micros)
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date()
+        .first_of_month();
+    let start = |date: jiff::civil::Date| {
+        let zoned = date.to_zoned(jiff::tz::TimeZone::UTC);
+        zoned.map_or(i64::MAX, |zoned| zoned.timestamp().as_microsecond())
+    };
+    let next = first.saturating_add(jiff::Span::new().months(1));
+    (start(first), start(next))
+}
+
+/// The instant of an RFC 3339 text.
+pub(crate) fn parse(text: &str) -> Option<i64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(at.as_microsecond())
+}
+
 /// Midnight UTC of a `YYYY-MM-DD` date.
 pub(crate) fn midnight(date: &str) -> Option<i64> {
     let date: jiff::civil::Date = date.parse().ok()?;
@@ -45,5 +65,8 @@ mod tests {
         assert_eq!(rfc3339(at), "2026-11-22T10:00:00.000007Z");
         assert_eq!(http_date(at), "Sun, 22 Nov 2026 10:00:00 GMT");
         assert_eq!(midnight("2026-13-01"), None);
+        let day = |date| midnight(date).unwrap();
+        assert_eq!(month(at), (day("2026-11-01"), day("2026-12-01")));
+        assert_eq!(parse("2026-11-22T11:00:00.000007+01:00"), Some(at));
     }
 }

@@ -37,6 +37,18 @@ const LINKS: &[&str] = &[
     "and", "while", "because", "so", "although", "where", "after", "before",
 ];
 
+/// About `tokens` tokens of text, by itself.
+pub(crate) fn prose(seed: u64, tokens: u32) -> String {
+    let mut out = Vec::new();
+    write(seed, tokens, &mut out);
+    String::from_utf8(out).expect("every word above is ASCII")
+}
+
+/// A noun, for short strings and keys.
+pub(crate) fn noun(sequence: &mut Sequence) -> &'static str {
+    NOUNS[sequence.below(NOUNS.len())]
+}
+
 /// About `tokens` tokens of text (by the older tokenizer's count), appended to `out`.
 pub(crate) fn write(seed: u64, tokens: u32, out: &mut Vec<u8>) {
     let mut sequence = Sequence::new(seed);

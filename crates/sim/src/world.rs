@@ -1,22 +1,28 @@
-//! Owns the simulated upstream as a whole: its state, the passing of time, and the frame of every
-//! exchange (authentication, limits, faults, headers). What the endpoints say is in `endpoint`.
+//! Owns the simulated upstream as a whole: its state, the passing of time, and what every exchange
+//! has in common (faults, headers, the log). The way of a request to its endpoint is `dispatch`'s,
+//! what the endpoints say is in `endpoint`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use offpeak_wire::error::ErrorKind;
 use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_MESSAGES_BYTES};
+use offpeak_wire::request::RequestView;
 
 use crate::batch::Batch;
 use crate::bill::{BillView, Ledger};
+use crate::book::Book;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::dice::{self, Purpose};
-use crate::fault::{Endpoint, Fault};
-use crate::http::{Answer, Body, Fate, Problem, Reply, Request};
-use crate::rate::{Buckets, Meter};
-use crate::route::Route;
-use crate::stamp::{self, SECOND};
+use crate::dispatch;
+use crate::fault::{Endpoint, Fault, Faults};
+use crate::gate::{self, Caller};
+use crate::http::{Answer, Fate, Problem, Reply, Request};
+use crate::log::{self, Log};
+use crate::rate::{Buckets, Pool};
+use crate::route::{self, Route};
+use crate::rule::{Arrival, Count, Effects};
+use crate::stamp;
 
 /// The Claude API, simulated: pure, deterministic, and with its own bill.
 ///
@@ -25,7 +31,9 @@ use crate::stamp::{self, SECOND};
 #[derive(Debug)]
 pub struct World {
     pub(crate) config: Config,
-    now: i64,
+    pub(crate) now: i64,
+    /// The instant of the first request.
+    pub(crate) began: Option<i64>,
     /// By number, in order of creation; never removed, as the bill refers to them.
     pub(crate) batches: Vec<Batch>,
     pub(crate) by_id: BTreeMap<String, u32>,
@@ -37,19 +45,39 @@ pub struct World {
     pub(crate) ledger: Ledger,
     pub(crate) buckets: Buckets,
     /// Requests seen so far, by endpoint and in all.
-    seen: [u64; Endpoint::ALL.len()],
-    requests: u64,
+    pub(crate) seen: [u64; Endpoint::ALL.len()],
+    pub(crate) requests: u64,
+    /// Of each fault rule.
+    pub(crate) counts: Vec<Count>,
+    /// The plan that the world began with.
+    pub(crate) first_faults: Faults,
+    /// Fault plans that have taken the place of the configuration's since, as JSON.
+    pub(crate) replaced_faults: Vec<String>,
+    pub(crate) log: Log,
+    pub(crate) note: Note,
+    /// Goes up with every change.
+    pub(crate) revision: u64,
+}
+
+/// What an endpoint notes about the request at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Note {
+    pub(crate) model: Option<u16>,
+    pub(crate) rows: Option<u32>,
 }
 
 /// A request that has arrived but was not answered yet: its place in the order of arrivals, and
 /// with it its fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ticket {
     /// The running number of the request, from 0.
     pub(crate) number: u64,
     /// Its endpoint and its running number there.
-    nth: Option<(Endpoint, u64)>,
+    pub(crate) nth: Option<(Endpoint, u64)>,
     pub(crate) fault: Option<Fault>,
+    /// Whether the fault, or that there is none, was an appointment.
+    appointed: bool,
+    pub(crate) effects: Effects,
 }
 
 impl Ticket {
@@ -66,8 +94,17 @@ pub(crate) struct Visit<'a> {
     pub(crate) now: i64,
     pub(crate) workspace: u64,
     pub(crate) version: &'a str,
-    pub(crate) ticket: Ticket,
+    pub(crate) ticket: &'a Ticket,
     pub(crate) request: &'a Request,
+}
+
+/// Why the body of a request never came to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is larger than the API takes.
+    TooLarge,
+    /// It broke off, or was not sent as HTTP asks for.
+    Broken,
 }
 
 impl World {
@@ -76,6 +113,7 @@ impl World {
     pub fn new(config: Config) -> Self {
         Self {
             now: i64::MIN,
+            began: None,
             batches: Vec::new(),
             by_id: BTreeMap::new(),
             running: Vec::new(),
@@ -85,69 +123,214 @@ impl World {
             buckets: Buckets::new(config.limits),
             seen: [0; Endpoint::ALL.len()],
             requests: 0,
+            counts: vec![Count::default(); config.faults.rules.len()],
+            first_faults: config.faults.clone(),
+            replaced_faults: Vec::new(),
+            log: Log::default(),
+            note: Note::default(),
+            revision: 0,
             config,
         }
     }
 
     /// Answers a request that arrives at `now` (µs since the Unix epoch).
     pub fn handle(&mut self, now: i64, request: &Request) -> Reply {
-        let ticket = self.admit(&request.method, &request.path);
+        if route::is_control(&request.path) {
+            return self.control(now, request);
+        }
+        let ticket = self.admit(now, request);
         self.answer(now, ticket, request)
     }
 
-    /// Notes the arrival of a request's head. Its body may take a while to arrive.
-    pub fn admit(&mut self, method: &str, path: &str) -> Ticket {
+    /// The latest instant seen; `None` before the first.
+    #[must_use]
+    pub fn now(&self) -> Option<i64> {
+        (self.now != i64::MIN).then_some(self.now)
+    }
+
+    /// A number that goes up whenever anything has changed.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Notes the arrival of a request's head at `now`. Its body may take a while to arrive, and is
+    /// not looked at.
+    pub fn admit(&mut self, now: i64, head: &Request) -> Ticket {
+        let now = self.now.max(now);
+        self.began.get_or_insert(now);
+        self.revision += 1;
         let number = self.requests;
         self.requests += 1;
-        let nth = Route::of(method, path).endpoint().map(|endpoint| {
-            let seen = &mut self.seen[endpoint as usize];
-            *seen += 1;
-            (endpoint, *seen - 1)
-        });
-        let fault = nth.and_then(|(endpoint, n)| self.config.faults.of_request(endpoint, n));
-        Ticket { number, nth, fault }
+        let nth = Route::of(&head.method, &head.path)
+            .endpoint()
+            .map(|endpoint| {
+                let seen = &mut self.seen[endpoint as usize];
+                *seen += 1;
+                (endpoint, *seen - 1)
+            });
+        let faults = &self.config.faults;
+        let appointment = nth.and_then(|(endpoint, n)| faults.appointment(endpoint, n));
+        let by_rate = nth.and_then(|(endpoint, n)| faults.by_rate(endpoint, n));
+        let mut ticket = Ticket {
+            number,
+            nth,
+            fault: appointment.unwrap_or(by_rate),
+            appointed: appointment.is_some(),
+            effects: Effects::default(),
+        };
+        self.meddle(now, &mut ticket, head, None);
+        ticket
+    }
+
+    /// Lets the fault rules at a request: without a model those that do not ask for one, else the
+    /// others.
+    fn meddle(&mut self, now: i64, ticket: &mut Ticket, request: &Request, model: Option<&str>) {
+        let Some((endpoint, _)) = ticket.nth else {
+            return;
+        };
+        if self.config.faults.rules.is_empty() {
+            return;
+        }
+        let arrival = Arrival {
+            now,
+            began: self.began.unwrap_or(now),
+            endpoint,
+            key: gate::key(request).unwrap_or_default(),
+            model,
+        };
+        let faults = &self.config.faults;
+        faults.meddle(&mut self.counts, &arrival, &mut ticket.effects);
+        if let Some(fault) = ticket.effects.fault.filter(|_| !ticket.appointed) {
+            ticket.fault = Some(fault);
+        }
     }
 
     /// Answers an admitted request whose body has arrived by `now`.
-    pub fn answer(&mut self, now: i64, ticket: Ticket, request: &Request) -> Reply {
+    pub fn answer(&mut self, now: i64, mut ticket: Ticket, request: &Request) -> Reply {
         self.advance(now);
         let now = self.now;
-        let mut headers = Vec::with_capacity(12);
-        let mut put = |name: &str, value: String| headers.push((name.to_owned(), value));
+        self.note = Note::default();
+        if self.config.faults.ask_for_models() {
+            let view = RequestView::parse(&request.body).ok();
+            let model = view.as_ref().and_then(|view| view.model());
+            self.meddle(now, &mut ticket, request, model);
+        }
+        let route = Route::of(&request.method, &request.path);
+        let caller = Caller::of(request);
+        let answer = self.dispatch(now, &ticket, &route, caller, request);
+        self.reply(now, &ticket, request, &route, answer)
+    }
+
+    /// Answers an admitted request whose body could not be read, or is too large to be.
+    pub fn refuse(&mut self, now: i64, ticket: Ticket, head: &Request, why: Unread) -> Reply {
+        self.advance(now);
+        self.note = Note::default();
+        let problem = match why {
+            Unread::TooLarge => dispatch::too_large(),
+            Unread::Broken => Problem::invalid("The request body could not be read."),
+        };
+        let route = Route::of(&head.method, &head.path);
+        self.reply(self.now, &ticket, head, &route, Err(problem))
+    }
+
+    fn reply(
+        &mut self,
+        now: i64,
+        ticket: &Ticket,
+        request: &Request,
+        route: &Route<'_>,
+        answer: Result<Answer, Problem>,
+    ) -> Reply {
         let request_id = self.id(Purpose::RequestId, "req_01", ticket.number);
-        put("date", stamp::http_date(now));
+        let mut headers = Vec::with_capacity(20);
+        let mut put = |name: &str, value: String| headers.push((name.to_owned(), value));
+        put(
+            "date",
+            stamp::http_date(now.saturating_add(ticket.effects.skew)),
+        );
         put("request-id", request_id.clone());
         put("anthropic-organization-id", self.organization());
-        let route = Route::of(&request.method, &request.path);
-        let workspace = workspace(request);
+        let workspace = Caller::of(request).workspace();
         if let Some(workspace) = workspace {
-            put(
-                "anthropic-workspace-id",
-                dice::id("wrkspc_01", workspace, !workspace),
-            );
+            put("anthropic-workspace-id", workspace_id(workspace));
         }
-        let answer = self.dispatch(now, ticket, &route, workspace, request);
-        let answer = answer
+        let refused = answer.is_err();
+        let mut answer = answer
             .unwrap_or_else(|problem| problem.answer(&request_id, self.config.latency.overhead()));
-        if let (Some(workspace), Some(endpoint)) = (workspace, route.endpoint()) {
-            self.buckets
-                .headers(workspace, meters(endpoint), now, &mut headers);
+        if let Route::WrongMethod(allowed) = route {
+            answer.status = 405;
+            put("allow", (*allowed).to_owned());
         }
-        headers.push(("content-type".to_owned(), answer.content_type.to_owned()));
+        if let (Some(_), Some(endpoint)) = (workspace, route.endpoint())
+            && let Some(pool) = self.pool_of(endpoint, request)
+        {
+            self.buckets.headers(pool, now, &mut headers);
+        }
+        let content_type = ticket.effects.content_type.clone();
+        let content_type = content_type.unwrap_or_else(|| answer.content_type.to_owned());
+        headers.push(("content-type".to_owned(), content_type));
         if let Some(seconds) = answer.retry_after {
             headers.push(("retry-after".to_owned(), seconds.to_string()));
         }
+        if let Some(Fault::Refused(refusal)) = ticket.fault
+            && let Some(retry) = refusal.should_retry.filter(|_| refused)
+        {
+            headers.push(("x-should-retry".to_owned(), retry.to_string()));
+        }
+        let fate = match ticket.fault {
+            Some(Fault::ResetBeforeAccept) => Fate::ResetBeforeAccept,
+            Some(Fault::ResetAfterAccept) => Fate::ResetAfterAccept,
+            _ => Fate::Answer,
+        };
+        let status = if fate == Fate::Answer {
+            answer.status
+        } else {
+            0
+        };
+        self.remember(now, ticket, request, status);
         Reply {
             status: answer.status,
             headers,
             body: answer.body,
-            at: now + answer.takes,
-            fate: match ticket.fault {
-                Some(Fault::ResetBeforeAccept) => Fate::ResetBeforeAccept,
-                Some(Fault::ResetAfterAccept) => Fate::ResetAfterAccept,
-                _ => Fate::Answer,
-            },
+            at: now + answer.takes + ticket.effects.slow,
+            fate,
         }
+    }
+
+    /// Whose buckets a request came out of. The model of a call that was refused early is read only
+    /// here.
+    fn pool_of(&self, endpoint: Endpoint, request: &Request) -> Option<Pool> {
+        if endpoint != Endpoint::Messages {
+            return dispatch::pool(endpoint);
+        }
+        let book = Book::embedded();
+        let early = || {
+            let view = RequestView::parse(&request.body).ok()?;
+            book.find(view.model()?, self.now)
+        };
+        let model = self.note.model.or_else(early)?;
+        Some(Pool::Models(book.model(model).class))
+    }
+
+    fn remember(&mut self, now: i64, ticket: &Ticket, request: &Request, status: u16) {
+        let model = self
+            .note
+            .model
+            .map(|model| Book::embedded().model(model).id.clone());
+        self.log.push(log::Entry {
+            number: ticket.number + 1,
+            at: now,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            endpoint: ticket.nth.map(|(endpoint, _)| endpoint),
+            key: gate::key(request).map(log::key_end),
+            status,
+            body_bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),
+            rows: self.note.rows,
+            model,
+            fault: ticket.fault.map(|fault| fault.name().to_owned()),
+        });
     }
 
     /// Lets everything happen that happens up to `now`. Every request does this first.
@@ -157,6 +340,7 @@ impl World {
             && at <= self.now
         {
             self.due.pop();
+            self.revision += 1;
             let batch = &mut self.batches[index(number)];
             // A cancellation may have come between.
             if batch.next_start() == Some(at) {
@@ -165,7 +349,8 @@ impl World {
             }
         }
         for &number in &self.running {
-            self.batches[index(number)].settle(self.now, &mut self.ledger);
+            let ended = self.batches[index(number)].settle(self.now, &mut self.ledger);
+            self.revision += u64::from(ended);
         }
         let batches = &self.batches;
         self.running
@@ -188,75 +373,6 @@ impl World {
         }
     }
 
-    fn dispatch(
-        &mut self,
-        now: i64,
-        ticket: Ticket,
-        route: &Route<'_>,
-        workspace: Option<u64>,
-        request: &Request,
-    ) -> Result<Answer, Problem> {
-        let overhead = self.config.latency.overhead();
-        if ticket.resets_before_accept() {
-            let mut nothing = Answer::json(Vec::new(), 0);
-            nothing.body = Body::Full(Vec::new());
-            return Ok(nothing);
-        }
-        if *route == Route::Bill {
-            return Ok(Answer::object(&self.bill().summary(), 0));
-        }
-        if request.body.len() > body_limit(&request.path) {
-            return Err(Problem::new(ErrorKind::RequestTooLarge, ""));
-        }
-        let workspace = workspace
-            .ok_or_else(|| Problem::new(ErrorKind::Authentication, "API key is invalid."))?;
-        let version = version(request)?;
-        let (endpoint, nth) = ticket.nth.ok_or_else(|| Problem::not_found("Not found"))?;
-        self.fault(ticket, endpoint, nth)?;
-        let meters = meters(endpoint);
-        if let Some(wait) = self.buckets.wait(workspace, meters, now) {
-            return Err(rate_limited().after(seconds_up(wait)));
-        }
-        self.buckets.take(workspace, meters[0], 1, now);
-        let visit = Visit {
-            now,
-            workspace,
-            version,
-            ticket,
-            request,
-        };
-        match *route {
-            Route::Messages => self.messages(visit),
-            Route::CountTokens => self.count_tokens(visit),
-            Route::Batches => self.create(visit),
-            Route::BatchList => self.list(visit),
-            Route::Batch(id) => self.retrieve(visit, id),
-            Route::Cancel(id) => self.cancel(visit, id),
-            Route::Delete(id) => self.delete(visit, id),
-            Route::Results(id) => self.results(visit, id),
-            Route::Bill | Route::Nowhere => Err(Problem::not_found("Not found")),
-        }
-        .map(|mut answer| {
-            answer.takes = answer.takes.max(overhead);
-            answer
-        })
-    }
-
-    fn fault(&self, ticket: Ticket, endpoint: Endpoint, nth: u64) -> Result<(), Problem> {
-        Err(match ticket.fault {
-            Some(Fault::RateLimited) => {
-                rate_limited().after(self.config.faults.retry_after(endpoint, nth))
-            }
-            Some(Fault::SpendCap) => Problem::new(
-                ErrorKind::SpendLimit,
-                "You have reached the spend limit of your tier for this month.",
-            ),
-            Some(Fault::Overloaded) => Problem::new(ErrorKind::Overloaded, "Overloaded"),
-            Some(Fault::Internal) => Problem::new(ErrorKind::Api, "Internal server error"),
-            Some(Fault::ResetBeforeAccept | Fault::ResetAfterAccept) | None => return Ok(()),
-        })
-    }
-
     fn id(&self, purpose: Purpose, prefix: &str, n: u64) -> String {
         let roll = |b| dice::roll(self.config.seed, purpose, n, b);
         dice::id(prefix, roll(0), roll(1))
@@ -276,33 +392,12 @@ impl World {
     }
 }
 
-fn rate_limited() -> Problem {
-    Problem::new(
-        ErrorKind::RateLimit,
-        "This request would exceed your organization's rate limit.",
-    )
-}
-
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).expect("the simulator needs 32 bits")
 }
 
-pub(crate) fn seconds_up(micros: i64) -> u64 {
-    u64::try_from((micros + SECOND - 1) / SECOND).unwrap_or(0)
-}
-
-/// What the requests to an endpoint are metered by; the first is the number of requests.
-fn meters(endpoint: Endpoint) -> &'static [Meter] {
-    match endpoint {
-        Endpoint::Messages => &[Meter::Messages, Meter::InputTokens, Meter::OutputTokens],
-        Endpoint::CountTokens => &[Meter::CountTokens],
-        Endpoint::Create
-        | Endpoint::Retrieve
-        | Endpoint::List
-        | Endpoint::Cancel
-        | Endpoint::Delete
-        | Endpoint::Results => &[Meter::Batches],
-    }
+pub(crate) fn workspace_id(workspace: u64) -> String {
+    dice::id("wrkspc_01", workspace, !workspace)
 }
 
 /// The largest body that is taken at a path, bytes (Anthropic docs, errors).
@@ -313,32 +408,4 @@ pub fn body_limit(path: &str) -> usize {
         _ => MAX_MESSAGES_BYTES,
     };
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// The workspace of a request: one per API key, sent either way. `None` without a key.
-fn workspace(request: &Request) -> Option<u64> {
-    let bearer = request.header("authorization");
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    let keys = [request.header("x-api-key"), bearer];
-    let key = keys
-        .into_iter()
-        .flatten()
-        .map(str::trim)
-        .find(|key| !key.is_empty())?;
-    let digest = blake3::hash(key.as_bytes());
-    let word = digest
-        .as_bytes()
-        .first_chunk()
-        .expect("a hash has 32 bytes");
-    Some(u64::from_le_bytes(*word))
-}
-
-fn version(request: &Request) -> Result<&str, Problem> {
-    match request.header("anthropic-version") {
-        None | Some("") => Err(Problem::invalid("anthropic-version: header is required")),
-        Some(known @ ("2023-01-01" | "2023-06-01" | "2026-10-21")) => Ok(known),
-        Some(other) => Err(Problem::invalid(format!(
-            "anthropic-version: \"{other}\" is not a valid version"
-        ))),
-    }
 }

@@ -12,6 +12,7 @@ pub mod message;
 pub mod request;
 pub mod result;
 pub mod splice;
+pub mod sse;
 pub mod usage;
 pub mod usual;
 

@@ -23,6 +23,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         &["wire", "core", "client", "store", "engine", "sim", "report"],
     ),
     ("bench", &["wire", "core", "engine"]),
+    ("fuzz", &["wire", "sim"]),
 ];
 
 /// The crates without I/O, each with the flags that leave its drivers out.

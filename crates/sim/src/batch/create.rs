@@ -9,11 +9,11 @@ use offpeak_wire::json;
 use offpeak_wire::limits::{CUSTOM_ID_MAX, MAX_ROWS_PER_BATCH};
 use offpeak_wire::request::RequestView;
 
-use crate::answer::{Length, Stop, text_seed};
+use crate::answer::{Ask, Composed, Plan, compose};
 use crate::bill::Lane;
 use crate::book::Book;
 use crate::cache::Split;
-use crate::check::{self, Terms};
+use crate::check::{self, Checked, Terms};
 use crate::config::Config;
 use crate::fault::RowFault;
 use crate::http::{Problem, Request};
@@ -123,36 +123,23 @@ impl Draft {
             id_end,
             model: 0,
             outcome: Outcome::Invalid,
-            stop: Stop::EndTurn,
             us: false,
             split: Split::default(),
-            output: 0,
-            text: 0,
+            plan: Plan::empty(),
             spots: None,
         };
-        match check::request(view, terms) {
+        match answer(view, config, workspace, terms) {
             Err(problem) => {
                 self.problems.insert(index, problem);
             }
-            Ok(checked) => {
-                let prompt = Prompt::read(
-                    view,
-                    Realm {
-                        seed: config.seed,
-                        workspace,
-                        lane: Lane::Batch,
-                        model: Book::embedded().model(checked.model),
-                        rules: config.cache,
-                    },
-                );
-                let length = Length::of(config, prompt.digest, checked.max_tokens);
-                let fault = config.faults.of_row(u64::from(number), u64::from(index));
+            Ok((checked, prompt, plan)) => {
+                let fault = config
+                    .faults
+                    .of_row(u64::from(number), u64::from(index), custom_id);
                 row.model = checked.model;
                 row.us = checked.us;
                 row.split.input = prompt.tokens;
-                row.output = length.tokens;
-                row.stop = length.stop;
-                row.text = text_seed(config.seed, prompt.digest);
+                row.plan = plan;
                 row.spots = (!prompt.spots.is_empty()).then(|| prompt.spots.into_boxed_slice());
                 row.outcome = match fault {
                     None => Outcome::Pending,
@@ -164,6 +151,35 @@ impl Draft {
         }
         self.list.push(row);
     }
+}
+
+/// What a row is answered, if it is.
+fn answer(
+    view: &RequestView<'_>,
+    config: &Config,
+    workspace: u64,
+    terms: Terms<'_>,
+) -> Result<(Checked, Prompt, Plan), Problem> {
+    let checked = check::request(view, terms)?;
+    let model = Book::embedded().model(checked.model);
+    let realm = Realm {
+        seed: config.seed,
+        workspace,
+        lane: Lane::Batch,
+        model,
+        rules: config.cache,
+    };
+    let prompt = Prompt::read(view, realm);
+    check::window(&prompt, &checked, model)?;
+    let ask = Ask {
+        view,
+        checked: &checked,
+        model,
+        prompt: &prompt,
+    };
+    // How fast an answer comes makes no difference to a batch.
+    let Composed { plan, .. } = compose(ask, config)?;
+    Ok((checked, prompt, plan))
 }
 
 /// The array of rows.

@@ -1,9 +1,12 @@
-//! Owns what is kept of a batch row: some fifty bytes, its id, and for a marked row the few
-//! positions at which the cache may know its prompt.
+//! Owns what is kept of a batch row: some hundred bytes, its id, for a marked row the few positions
+//! at which the cache may know its prompt, and of its answer only what cannot be made up again
+//! from a seed: calls of tools, JSON, canned texts.
 
 use std::collections::BTreeMap;
 
-use crate::answer::Stop;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Plan;
 use crate::bill::Tally;
 use crate::cache::{Split, Spot};
 use crate::http::Problem;
@@ -11,7 +14,7 @@ use crate::http::Problem;
 use super::usize_of;
 
 /// What becomes of a row. Faults are decided at creation, success and the rest when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     Pending,
     Succeeded,
@@ -23,19 +26,17 @@ pub(crate) enum Outcome {
     Expired,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// Where its `custom_id` ends within [`Rows::ids`].
     pub(super) id_end: u32,
     pub(crate) model: u16,
     pub(super) outcome: Outcome,
-    pub(super) stop: Stop,
     pub(super) us: bool,
     /// All prompt tokens as plain input, until the row has started.
     pub(super) split: Split,
-    pub(super) output: u32,
-    /// The seed of its answer's text.
-    pub(super) text: u64,
+    /// What it answers: its result line is written from this for each download.
+    pub(super) plan: Plan,
     pub(super) spots: Option<Box<[Spot]>>,
 }
 
@@ -46,7 +47,7 @@ impl Row {
             write_5m: self.split.write_5m,
             write_1h: self.split.write_1h,
             read: self.split.read,
-            output: self.output,
+            output: self.plan.tokens,
             us: self.us,
             fast: false,
         }
@@ -54,7 +55,7 @@ impl Row {
 }
 
 /// The rows of one batch, in input order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rows {
     pub(super) list: Vec<Row>,
     /// All `custom_id`s, one behind the other.

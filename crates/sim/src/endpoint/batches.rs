@@ -6,36 +6,40 @@ use serde::Serialize;
 use crate::batch::{Batch, Draft, Origin};
 use crate::bill::Lane;
 use crate::http::{Answer, Body, Problem};
+use crate::query::Query;
 use crate::world::{Visit, World, index};
 
-/// Batches on a page, unless asked for otherwise, and at most (Anthropic docs, list batches).
-const PAGE: usize = 20;
-const PAGE_MAX: usize = 1_000;
+use super::Page;
+
 /// Seconds after which a running batch may be looked at again (live captures).
 const POLL_AFTER: u64 = 10;
 /// A body is read at this many bytes a second.
 const UPLOAD_BYTES_PER_SECOND: u64 = 100_000_000;
 
 impl World {
-    pub(crate) fn create(&mut self, visit: Visit<'_>) -> Result<Answer, Problem> {
+    pub(crate) fn create(&mut self, visit: &Visit<'_>) -> Result<Answer, Problem> {
         let Visit {
             now,
             workspace,
             request,
+            ticket,
             ..
-        } = visit;
+        } = *visit;
+        self.within_spend_cap(now)?;
         let number = u32::try_from(self.batches.len()).expect("fewer than 2^32 batches");
-        let terms = visit.terms(Some(Lane::Batch));
+        let terms = visit.terms(Some(Lane::Batch), &self.config)?;
         let draft = Draft::read(&request.body, &self.config, workspace, number, terms)?;
         self.refuse_overflow(draft.len())?;
-        let batch = Batch::new(&self.config, number, workspace, now, draft);
+        self.note.rows = Some(draft.len());
+        let mut batch = Batch::new(&self.config, number, workspace, now, draft);
+        batch.hide(ticket.effects.hidden);
         self.by_id.insert(batch.id().to_owned(), number);
         self.running.push(number);
         self.batches.push(batch);
         self.schedule(number);
         let bytes = u64::try_from(request.body.len()).expect("a length fits u64");
         let upload = i64::try_from(bytes * 1_000_000 / UPLOAD_BYTES_PER_SECOND).unwrap_or(i64::MAX);
-        let mut answer = self.show(&visit, number);
+        let mut answer = self.show(visit, number);
         answer.takes = self.config.latency.overhead().saturating_add(upload);
         Ok(answer)
     }
@@ -75,31 +79,31 @@ impl World {
             .ok_or_else(|| Problem::not_found(format!("Message Batch {id} not found.")))
     }
 
-    pub(crate) fn retrieve(&mut self, visit: Visit<'_>, id: &str) -> Result<Answer, Problem> {
-        let number = self.find(&visit, id)?;
-        let mut answer = self.show(&visit, number);
+    pub(crate) fn retrieve(&mut self, visit: &Visit<'_>, id: &str) -> Result<Answer, Problem> {
+        let number = self.find(visit, id)?;
+        let mut answer = self.show(visit, number);
         let running = !self.batches[index(number)].has_ended();
         answer.retry_after = running.then_some(POLL_AFTER);
         Ok(answer)
     }
 
-    pub(crate) fn cancel(&mut self, visit: Visit<'_>, id: &str) -> Result<Answer, Problem> {
-        let number = self.find(&visit, id)?;
+    pub(crate) fn cancel(&mut self, visit: &Visit<'_>, id: &str) -> Result<Answer, Problem> {
+        let number = self.find(visit, id)?;
         if !self.batches[index(number)].cancel(visit.now) {
             return Err(Problem::invalid(format!(
                 "Message Batch {id} has already ended and cannot be canceled."
             )));
         }
-        Ok(self.show(&visit, number))
+        Ok(self.show(visit, number))
     }
 
-    pub(crate) fn delete(&mut self, visit: Visit<'_>, id: &str) -> Result<Answer, Problem> {
+    pub(crate) fn delete(&mut self, visit: &Visit<'_>, id: &str) -> Result<Answer, Problem> {
         #[derive(Serialize)]
         struct Deleted<'a> {
             id: &'a str,
             r#type: &'static str,
         }
-        let number = self.find(&visit, id)?;
+        let number = self.find(visit, id)?;
         if !self.batches[index(number)].delete() {
             return Err(Problem::invalid(
                 "In progress batches cannot be deleted. Consider canceling the batch instead.",
@@ -114,8 +118,8 @@ impl World {
         ))
     }
 
-    pub(crate) fn results(&mut self, visit: Visit<'_>, id: &str) -> Result<Answer, Problem> {
-        let number = self.find(&visit, id)?;
+    pub(crate) fn results(&mut self, visit: &Visit<'_>, id: &str) -> Result<Answer, Problem> {
+        let number = self.find(visit, id)?;
         let batch = &mut self.batches[index(number)];
         if !batch.has_ended() || batch.is_archived(visit.now) {
             let text = format!("Message Batch {id} has no available results.");
@@ -123,74 +127,28 @@ impl World {
         }
         let mut answer = Answer::json(Vec::new(), 0);
         answer.content_type = "application/x-jsonl";
-        answer.body = Body::Lines(batch.download(&self.config));
+        answer.body = Body::Lines(batch.download(&self.config, &visit.ticket.effects));
         Ok(answer)
     }
 
-    pub(crate) fn list(&mut self, visit: Visit<'_>) -> Result<Answer, Problem> {
-        #[derive(Serialize)]
-        struct Page<'a, T> {
-            data: Vec<T>,
-            has_more: bool,
-            first_id: Option<&'a str>,
-            last_id: Option<&'a str>,
-        }
-        let Visit {
-            now,
-            workspace,
-            request,
-            ..
-        } = visit;
-        let limit = page_size(request.query("limit"))?;
-        let visible = |batch: &&Batch| batch.is_visible(workspace, now);
+    pub(crate) fn list(&mut self, visit: &Visit<'_>) -> Result<Answer, Problem> {
+        let Visit { now, request, .. } = *visit;
+        let visible = |batch: &&Batch| batch.is_visible(visit.workspace, now);
         let all: Vec<&Batch> = self.batches.iter().rev().filter(visible).collect();
-        let position = |id: &str| {
-            let found = all.iter().position(|batch| batch.id() == id);
-            found.ok_or_else(|| Problem::not_found(format!("Message Batch {id} not found.")))
-        };
-        let (page, has_more) = match (request.query("after_id"), request.query("before_id")) {
-            (Some(_), Some(_)) => {
-                return Err(Problem::invalid(
-                    "Only one of before_id and after_id can be provided.",
-                ));
-            }
-            (None, Some(id)) => {
-                let end = position(id)?;
-                let start = end.saturating_sub(limit);
-                (&all[start..end], start > 0)
-            }
-            (after, None) => {
-                let start = after.map_or(Ok(0), |id| position(id).map(|found| found + 1))?;
-                let end = all.len().min(start + limit);
-                (&all[start..end], end < all.len())
-            }
-        };
+        let ids: Vec<&str> = all.iter().map(|batch| batch.id()).collect();
+        let (range, has_more) = Query::read(&request.query).page(&ids, "Message Batch")?;
+        let ids = &ids[range.clone()];
         let origin = Origin::of(request);
         let live = self.config.live_counts;
+        let page = all[range].iter().map(|b| b.object(now, &origin, live));
         Ok(Answer::object(
             &Page {
-                data: page.iter().map(|b| b.object(now, &origin, live)).collect(),
+                data: page.collect(),
                 has_more,
-                first_id: page.first().map(|batch| batch.id()),
-                last_id: page.last().map(|batch| batch.id()),
+                first_id: ids.first().copied(),
+                last_id: ids.last().copied(),
             },
             0,
         ))
-    }
-}
-
-fn page_size(limit: Option<&str>) -> Result<usize, Problem> {
-    let Some(limit) = limit else {
-        return Ok(PAGE);
-    };
-    match limit.parse::<usize>() {
-        Ok(n) if n > PAGE_MAX => Err(Problem::invalid(format!(
-            "limit: Input should be less than or equal to {PAGE_MAX}"
-        ))),
-        Ok(0) => Err(Problem::invalid(
-            "limit: Input should be greater than or equal to 1",
-        )),
-        Ok(n) => Ok(n),
-        Err(_) => Err(Problem::invalid("limit: Input should be a valid integer")),
     }
 }

@@ -3,9 +3,13 @@
 //! The modules are marked as tests so that lints treat their helpers as such.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod billing;
 #[cfg(test)]
 mod caching;
+#[cfg(test)]
+mod conform;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -17,5 +21,7 @@ mod lifecycle;
 mod server;
 #[cfg(test)]
 mod shapes;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod validation;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use offpeak_sim::server::{Clock, Upstream, serve};
-use offpeak_sim::{Config, Endpoint, Fault, Faults, ResultFaults, World};
+use offpeak_sim::{Config, Endpoint, Fault, Faults, ResultFaults, StreamFault, World};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -122,6 +122,51 @@ async fn an_answer_takes_its_time() {
     );
 }
 
+fn streamed() -> String {
+    let mut params = params("Hello.");
+    params["stream"] = Value::from(true);
+    params.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_takes_the_time_of_its_tokens() {
+    let (_, upstream) = upstream(Faults::none());
+    let before = now();
+    let answer = exchange(upstream.connect(), "POST", "/v1/messages", streamed()).await;
+    let (status, body) = answer.unwrap();
+    assert_eq!(status, 200);
+    let text = String::from_utf8(body.unwrap().to_vec()).unwrap();
+    assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
+    let usage = text.rsplit_once("\"output_tokens\":").unwrap().1;
+    let tokens: u128 = usage.split(',').next().unwrap().parse().unwrap();
+    let (elapsed, wanted) = (before.elapsed().as_millis(), tokens * 1_000 / 80 + 800);
+    assert!(
+        elapsed.abs_diff(wanted) <= 210,
+        "{elapsed} ms, wanted {wanted}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_or_stalls() {
+    let (truncated, stalled) = (
+        StreamFault::Truncated { after_percent: 40 },
+        StreamFault::Stalled { after_percent: 40 },
+    );
+    let faults = Faults::none()
+        .at(Endpoint::Messages, 0, Fault::Stream(truncated))
+        .at(Endpoint::Messages, 1, Fault::Stream(stalled));
+    let (world, upstream) = upstream(faults);
+    let (status, body) = exchange(upstream.connect(), "POST", "/v1/messages", streamed())
+        .await
+        .unwrap();
+    assert_eq!(status, 200);
+    assert!(body.is_err(), "cut off, not ended");
+    let call = exchange(upstream.connect(), "POST", "/v1/messages", streamed());
+    let hours = tokio::time::timeout(Duration::from_secs(7_200), call).await;
+    assert!(hours.is_err(), "nothing more ever comes");
+    assert_eq!(world.lock().unwrap().bill().calls(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn broken_connections_break() {
     let faults = Faults::none()
@@ -175,10 +220,10 @@ async fn a_body_above_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_real_socket() {
-    let (world, _) = upstream(Faults::none());
+    let (world, upstream) = upstream(Faults::none());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, Arc::clone(&world), clock()));
+    let server = tokio::spawn(serve(listener, upstream));
     let io = tokio::net::TcpStream::connect(address).await.unwrap();
     let answer = exchange(io, "POST", BATCHES, envelope(&rows(1)))
         .await

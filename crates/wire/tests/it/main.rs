@@ -6,5 +6,6 @@ mod errors;
 mod json;
 mod request;
 mod splice;
+mod sse;
 mod usual;
 mod written;
