@@ -18,11 +18,11 @@ use crate::blocking::blocking;
 use crate::spool::{RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
 use crate::upstream::{Failure, Upstream};
 
-/// Bytes handed to the connection at a time.
-const CHUNK: usize = 256 << 10;
+/// Bytes handed to the connection at a time. Many bodies can be on their way at once.
+const CHUNK: usize = 64 << 10;
 
 /// Chunks that may wait for the connection.
-const CHUNKS_WAITING: usize = 4;
+const CHUNKS_WAITING: usize = 2;
 
 /// What a body came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
