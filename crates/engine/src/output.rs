@@ -174,7 +174,7 @@ struct Work {
     makers: Vec<Composer>,
 }
 
-/// Making a line takes longer than anything else but the disk, and two makers are faster than it.
+/// One maker is slower than a good disk, two are not.
 const MAKERS: usize = 2;
 
 impl Work {
