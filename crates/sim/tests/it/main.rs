@@ -7,15 +7,30 @@ mod billing;
 #[cfg(test)]
 mod caching;
 #[cfg(test)]
+mod determinism;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod organisation;
+#[cfg(test)]
+mod play;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod saving;
 #[cfg(feature = "server")]
 #[cfg(test)]
 mod server;
+#[cfg(feature = "server")]
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod validation;
+#[cfg(test)]
+mod worked_table;
