@@ -220,7 +220,7 @@ async fn a_body_above_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_real_socket() {
-    let (world, upstream) = upstream(Faults::none());
+    let (_, upstream) = upstream(Faults::none());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener, upstream));
