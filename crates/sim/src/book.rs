@@ -228,8 +228,14 @@ impl Model {
             .iter()
             .map(Price::read)
             .collect::<Result<_, _>>()?;
-        let first = raw.price.iter().filter_map(|price| price.from.as_deref());
-        let released = first.min().map(day).transpose()?;
+        // A price without a first day has held since a release whose day is not known.
+        let days: Option<Vec<&str>> = raw
+            .price
+            .iter()
+            .map(|price| price.from.as_deref())
+            .collect();
+        let released = days.and_then(|days| days.into_iter().min());
+        let released = released.map(day).transpose()?;
         Ok(Self {
             class: 0,
             released,

@@ -340,11 +340,11 @@ impl World {
             && at <= self.now
         {
             self.due.pop();
-            self.revision += 1;
             let batch = &mut self.batches[index(number)];
             // A cancellation may have come between.
             if batch.next_start() == Some(at) {
                 batch.start_next(at, &mut self.cache);
+                self.revision += 1;
                 self.schedule(number);
             }
         }

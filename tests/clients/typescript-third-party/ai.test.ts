@@ -46,7 +46,7 @@ test("tool", async () => {
       }),
     },
   });
-  assert.equal(asked.length, 1);
+  assert.ok(asked.length > 0);
   assert.equal(steps.length, 2);
   assert.ok(text);
 });

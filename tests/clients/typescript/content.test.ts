@@ -83,5 +83,5 @@ test("thinking, whole and in a stream", async () => {
   );
   assert.ok((whole.usage.output_tokens_details?.thinking_tokens ?? 0) > 0);
   const streamed = await client.messages.stream(ask).finalMessage();
-  assert.deepEqual(streamed.content[0], whole.content[0], "signature and all");
+  assert.deepEqual(streamed.content, whole.content, "signature and all");
 });

@@ -17,7 +17,7 @@ test("the accumulated message is the one that create returns", async () => {
     .finalMessage();
   assert.ok(pieces.length > 5);
   assert.equal(whole.content[0]?.type === "text" && whole.content[0].text, pieces.join(""));
-  assert.equal(final.content[0]?.type === "text" && final.content[0].text, pieces.join(""));
+  assert.deepEqual(final.content, whole.content);
   assert.deepEqual(final.usage, whole.usage);
   assert.equal(final.stop_reason, whole.stop_reason);
   assert.equal(await sim.billed(), 2n * billed, "a stream costs what an answer costs");

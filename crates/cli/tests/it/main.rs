@@ -11,5 +11,6 @@ mod jobs;
 mod kill;
 mod over_http;
 mod sandbox;
+mod simulator;
 mod tables;
 mod tidy;

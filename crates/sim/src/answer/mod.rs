@@ -124,17 +124,19 @@ impl Block {
         }
     }
 
+    /// A text that cites nothing has no `citations`: one client refuses null there, so the API
+    /// cannot send it.
     fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         match self {
             Self::Prose { seed, tokens } => {
                 out.extend_from_slice(br#"{"type":"text","text":""#);
                 text::write(*seed, *tokens, out);
-                out.extend_from_slice(br#"","citations":null}"#);
+                out.extend_from_slice(b"\"}");
             }
             Self::Text(text) => {
                 out.extend_from_slice(br#"{"type":"text","text":"#);
                 string(text, out);
-                out.extend_from_slice(br#","citations":null}"#);
+                out.push(b'}');
             }
             Self::Thinking(thought) => {
                 let visible = thought.visible();

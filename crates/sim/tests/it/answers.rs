@@ -358,7 +358,7 @@ fn rules_look_at_the_model_and_set_the_pace() {
     let small = with("x", json!({"model": "claude-haiku-4-5-20251001"}));
     assert_eq!(
         client.message(&small)["content"],
-        json!([{"type": "text", "text": "small", "citations": null}])
+        json!([{"type": "text", "text": "small"}])
     );
     let small = with(
         "x",

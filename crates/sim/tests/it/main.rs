@@ -11,17 +11,32 @@ mod caching;
 #[cfg(test)]
 mod conform;
 #[cfg(test)]
+mod determinism;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod organisation;
+#[cfg(test)]
+mod play;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod saving;
 #[cfg(feature = "server")]
 #[cfg(test)]
 mod server;
+#[cfg(feature = "server")]
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod validation;
+#[cfg(test)]
+mod worked_table;

@@ -39,10 +39,9 @@ def test_tool(model: ChatAnthropic) -> None:
     ask = HumanMessage("What is the weather in Oslo?")
     bound = model.bind_tools([get_weather])
     first = bound.invoke([ask])
-    (call,) = first.tool_calls
-    assert call["name"] == "get_weather"
-    result = ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"])
-    second = bound.invoke([ask, first, result])
+    assert {call["name"] for call in first.tool_calls} == {"get_weather"}, "one or several: they may be parallel"
+    results = [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in first.tool_calls]
+    second = bound.invoke([ask, first, *results])
     assert not second.tool_calls and second.text
 
 

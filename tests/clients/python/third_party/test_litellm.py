@@ -54,10 +54,11 @@ def test_tool(sim: Simulator) -> None:
     question = [{"role": "user", "content": "What is the weather in Oslo?"}]
     first = ask(sim, question, tools=[TOOL]).choices[0]
     assert first.finish_reason == "tool_calls"
-    (call,) = first.message.tool_calls
-    assert call.function.name == "get_weather" and "city" in json.loads(call.function.arguments)
-    result = {"role": "tool", "tool_call_id": call.id, "content": "7 degrees"}
-    second = ask(sim, [*question, first.message.model_dump(), result], tools=[TOOL])
+    results = []
+    for call in first.message.tool_calls:
+        assert call.function.name == "get_weather" and "city" in json.loads(call.function.arguments)
+        results.append({"role": "tool", "tool_call_id": call.id, "content": "7 degrees"})
+    second = ask(sim, [*question, first.message.model_dump(), *results], tools=[TOOL])
     assert second.choices[0].message.content
 
 
