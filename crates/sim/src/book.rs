@@ -41,7 +41,7 @@ pub(crate) struct Model {
     retired_on: Option<i64>,
     /// The day its first price began; not known for older models.
     released: Option<i64>,
-    pub(crate) context_window: Option<u64>,
+    pub(crate) context_window: u64,
     pub(crate) min_cacheable: u64,
     pub(crate) max_output: u64,
     pub(crate) batch: bool,
@@ -239,7 +239,7 @@ impl Model {
         Ok(Self {
             class: 0,
             released,
-            context_window: raw.context_window,
+            context_window: raw.context_window.unwrap_or(u64::MAX),
             retired: raw.status == "retired",
             retired_on: raw.retired_on.as_deref().map(day).transpose()?,
             id: raw.id,

@@ -127,6 +127,11 @@ fn answers_are_late_and_odd() {
     assert_eq!(reply.header("date"), Some("Sun, 22 Nov 2026 09:59:00 GMT"));
     assert_eq!(reply.header("content-type"), Some("text/plain"));
     assert_eq!(reply.status, 200);
+    let (_, log) = odd.get("/_sim/requests");
+    assert_eq!(
+        log["requests"][0]["fault"],
+        "slow, clock_skew, content_type"
+    );
 
     let mut hidden = client("[[rule]]\neffect = 'hidden'\nseconds = 5\nnth = 1");
     let id = hidden.create(&rows(1));
