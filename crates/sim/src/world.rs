@@ -209,10 +209,11 @@ impl World {
         self.advance(now);
         let now = self.now;
         self.note = Note::default();
-        if self.config.faults.ask_for_models() {
-            let view = RequestView::parse(&request.body).ok();
-            let model = view.as_ref().and_then(|view| view.model());
-            self.meddle(now, &mut ticket, request, model);
+        if self.config.faults.ask_for_models()
+            && let Ok(view) = RequestView::parse(&request.body)
+            && let Some(model) = view.model()
+        {
+            self.meddle(now, &mut ticket, request, Some(model));
         }
         let route = Route::of(&request.method, &request.path);
         let caller = Caller::of(request);

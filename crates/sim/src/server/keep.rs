@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 /// A state file. Copies are the same file, and write one at a time.
 #[derive(Clone, Debug)]
 pub struct Keeper {
-    path: PathBuf,
+    path: Arc<Path>,
     writing: Arc<Mutex<()>>,
 }
 
@@ -18,7 +18,7 @@ impl Keeper {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self {
-            path,
+            path: path.into(),
             writing: Arc::default(),
         }
     }

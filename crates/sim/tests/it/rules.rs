@@ -88,6 +88,12 @@ fn aims() {
     haiku["model"] = json!("claude-haiku-5-5");
     assert_eq!(by_model.post("/v1/messages", haiku.to_string()).0, 500);
 
+    let mut both = client("[[rule]]\neffect = 'slow'\nms = 1\n[[rule]]\nstatus = 500\nmodel = 'x'");
+    assert_eq!(both.post("/v1/messages", "no JSON").0, 400);
+    let (_, plan) = both.get("/_sim/faults");
+    assert_eq!(plan["rules"][0]["seen"], 1, "looked at once");
+    assert_eq!(plan["rules"][1]["seen"], 0);
+
     let mut by_endpoint = client("[[rule]]\nstatus = 500\nendpoint = 'list'");
     assert_eq!(statuses(&mut by_endpoint, 1), [200]);
     assert_eq!(by_endpoint.get(BATCHES).0, 500);
