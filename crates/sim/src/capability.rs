@@ -89,6 +89,15 @@ impl Generation {
         }
     }
 
+    /// The types that `thinking` may have, whether or not this model takes them. Sonnet 5.5 can be
+    /// told to think between calls of tools only.
+    pub(crate) fn thinking_forms(self) -> &'static [&'static str] {
+        match (self.family, self.number) {
+            (Family::Sonnet, 55) => &["adaptive", "between_tools", "disabled", "enabled"],
+            _ => &["adaptive", "disabled", "enabled"],
+        }
+    }
+
     /// Thinks unless told otherwise.
     pub(crate) fn thinks_by_default(self) -> bool {
         self.family == Family::Fable || self.number >= 50

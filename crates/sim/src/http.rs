@@ -186,6 +186,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<u64>,
     /// The HTTP status, unless it is the kind's own.
     pub(crate) status: Option<u16>,
+    /// `error.details.error_code`, which clients act on.
+    pub(crate) code: Option<&'static str>,
 }
 
 impl Problem {
@@ -195,6 +197,7 @@ impl Problem {
             message: message.into(),
             retry_after: None,
             status: None,
+            code: (kind == ErrorKind::SpendLimit).then_some("enforced_spend_limit_reached"),
         }
     }
 
@@ -250,9 +253,7 @@ impl Problem {
         struct Details {
             error_code: &'static str,
         }
-        let details = (self.kind == ErrorKind::SpendLimit).then_some(Details {
-            error_code: "enforced_spend_limit_reached",
-        });
+        let details = self.code.map(|error_code| Details { error_code });
         let outer = Outer {
             r#type: "error",
             error: Inner {

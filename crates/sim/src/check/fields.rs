@@ -8,7 +8,9 @@ use super::{Terms, Verdict, marks};
 use crate::pick;
 
 const FIELDS: &[(&str, Kind)] = &[
+    ("billing_policy", Kind::Object),
     ("cache_control", Kind::Object),
+    ("compaction", Kind::Object),
     ("container", Kind::Any),
     ("context_management", Kind::Object),
     ("diagnostics", Kind::Object),
@@ -29,6 +31,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("system", Kind::Any),
     ("temperature", Kind::Number),
     ("thinking", Kind::Object),
+    ("thread", Kind::Object),
     ("tool_choice", Kind::Object),
     ("tools", Kind::List),
     ("top_k", Kind::Integer),
@@ -114,6 +117,13 @@ fn one(name: &'static str, value: &[u8]) -> Verdict {
                 }
                 Ok(())
             }),
+        "thread" => {
+            // Conversations that the server holds are not simulated. This code has the official
+            // clients send the whole history instead.
+            let mut problem = invalid(&name, "this request cannot be threaded");
+            problem.code = Some("thread_unsupported_request");
+            Err(problem)
+        }
         "temperature" | "top_p" => {
             let number = std::str::from_utf8(value)
                 .ok()

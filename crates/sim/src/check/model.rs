@@ -20,7 +20,7 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
     let Some(thinking) = view.member("thinking").filter(|raw| *raw != b"null") else {
         return Ok(());
     };
-    let known = ["adaptive", "disabled", "enabled"];
+    let known = generation.thinking_forms();
     let kind = tag(thinking, &"thinking")?;
     let path = At(&"thinking", kind);
     let display = may("display", Kind::String);
@@ -50,13 +50,14 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
             budget(values[0].unwrap_or_default(), max_tokens)?;
             manual(view)
         }
+        "between_tools" if known.contains(&kind) => object(thinking, &path, &[]).map(drop),
         "adaptive" => {
             // Sonnet 5.5 has a further form whose members are not known.
             let values = object(thinking, &path, &[display, may("between_tools", Kind::Any)])?;
             shown(values[0], &path)
         }
         "disabled" => object(thinking, &path, &[]).map(drop),
-        other => Err(unknown_tag(&"thinking", other, &known)),
+        other => Err(unknown_tag(&"thinking", other, known)),
     }
 }
 
