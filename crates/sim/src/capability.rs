@@ -92,6 +92,16 @@ impl Generation {
         }
     }
 
+    /// The types that `thinking` may have, whether or not this model takes them. Sonnet 5.5 can be
+    /// told to think between calls of tools only.
+    pub(crate) fn thinking_forms(self) -> &'static [&'static str] {
+        if self.takes(Thinking::BetweenTools) {
+            &["adaptive", "between_tools", "disabled", "enabled"]
+        } else {
+            &["adaptive", "disabled", "enabled"]
+        }
+    }
+
     /// Thinks unless told otherwise.
     pub(crate) fn thinks_by_default(self) -> bool {
         self.family == Family::Fable || self.number >= 50

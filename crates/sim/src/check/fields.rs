@@ -8,7 +8,9 @@ use super::{Terms, Verdict, marks};
 use crate::pick;
 
 const FIELDS: &[(&str, Kind)] = &[
+    ("billing_policy", Kind::Object),
     ("cache_control", Kind::Object),
+    ("compaction", Kind::Object),
     ("container", Kind::Any),
     ("context_management", Kind::Object),
     ("diagnostics", Kind::Object),
@@ -28,8 +30,8 @@ const FIELDS: &[(&str, Kind)] = &[
     ("stream", Kind::Boolean),
     ("system", Kind::Any),
     ("temperature", Kind::Number),
-    ("thread", Kind::Object),
     ("thinking", Kind::Object),
+    ("thread", Kind::Object),
     ("tool_choice", Kind::Object),
     ("tools", Kind::List),
     ("top_k", Kind::Integer),
