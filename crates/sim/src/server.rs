@@ -49,8 +49,8 @@ const CONTROL_BYTES: usize = 1024 * 1024;
 /// Of a body that is too large, so many times its limit is read and thrown away, so that its
 /// sender sees the answer; after that the connection breaks.
 const OVERSIZE: usize = 4;
-/// Connections on a listener at a time; further ones wait to be accepted.
-const CONNECTIONS: usize = 1_024;
+/// Connections on a listener at a time, unless told otherwise; further ones wait to be accepted.
+const CONNECTIONS: usize = 4_096;
 /// How long a connection on a listener may be idle between requests, or take over a head.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// How long the next piece of a body on a listener may take.
@@ -64,6 +64,8 @@ pub struct Upstream {
     world: Arc<Mutex<World>>,
     time: Time,
     keeper: Option<Keeper>,
+    /// Connections on a listener at a time.
+    room: usize,
     /// How long the next piece of a body may take.
     patience: Option<Duration>,
 }
@@ -88,6 +90,7 @@ impl Upstream {
             world,
             time,
             keeper: None,
+            room: CONNECTIONS,
             patience: None,
         }
     }
@@ -99,6 +102,12 @@ impl Upstream {
             keeper: Some(keeper),
             ..self
         }
+    }
+
+    /// The same, with at most so many connections on a listener at a time.
+    #[must_use]
+    pub fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
     }
 
     /// Opens a connection within the process: the client's end of it.
@@ -301,7 +310,7 @@ pub async fn serve(listener: TcpListener, upstream: Upstream) -> io::Result<()> 
         patience: Some(PIECE_WITHIN),
         ..upstream
     };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(upstream.room));
     loop {
         let place = Arc::clone(&room).acquire_owned().await;
         let place = place.map_err(io::Error::other)?;
