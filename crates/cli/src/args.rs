@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use offpeak_core::units::{Span, Timestamp, Usd};
-use offpeak_sim::{ASSUMPTIONS, Assumption};
+use offpeak_sim::ASSUMPTIONS;
 
 use crate::error::EXIT_CODES;
 
@@ -180,7 +180,7 @@ pub(crate) struct SimArgs {
     /// something has changed, and at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// What time does: flow, or stand still until `POST /_sim/clock` moves it, with answers at once
+    /// What time does: `real` flows, `virtual` stands still until `POST /_sim/clock` moves it
     #[arg(
         long,
         value_name = "KIND",
@@ -191,7 +191,7 @@ pub(crate) struct SimArgs {
     /// How many simulated seconds pass in a second, 1 to 100000
     #[arg(long, value_name = "X", default_value_t = 1, help_heading = "Clock", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) speed: u32,
-    /// The rate limits that hold
+    /// The tier whose rate limits hold
     #[arg(
         long,
         value_name = "TIER",
@@ -228,16 +228,13 @@ impl FromStr for FaultPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClockKind {
-    /// Flows, at `--speed` times the pace of real time
     Real,
-    /// Stands still until it is moved by hand
     Virtual,
 }
 
 /// A usage tier of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tier {
-    /// The Scale tier's figures in the headers, and no limit holds
     None,
     Start,
     Build,
@@ -246,17 +243,14 @@ pub(crate) enum Tier {
 
 /// The assumptions of the simulator, below its help.
 fn assumptions() -> String {
-    let mut text = "Assumptions (the default first):".to_owned();
-    for Assumption {
-        key,
-        values,
-        meaning,
-        ..
-    } in ASSUMPTIONS
-    {
-        text.push_str(&format!("\n  {key}={values}\n      {meaning}"));
-    }
-    text
+    let list = ASSUMPTIONS.iter().map(|assumption| {
+        let (key, values) = (assumption.key, assumption.values);
+        format!("  {key:<18} {values}\n{:21}{}\n", "", assumption.meaning)
+    });
+    format!(
+        "KEY and VALUE, the default first:\n{}",
+        list.collect::<String>()
+    )
 }
 
 #[derive(Debug, Args)]

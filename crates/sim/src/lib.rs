@@ -60,6 +60,7 @@ mod profile;
 mod prompt;
 mod query;
 mod rate;
+mod reply;
 mod route;
 mod rule;
 mod save;

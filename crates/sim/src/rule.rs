@@ -5,6 +5,7 @@
 //! goes by their number within the batch. Chance depends on the seed, the rule's number and that
 //! count, on nothing else.
 
+mod given;
 mod read;
 
 use offpeak_wire::error::ErrorKind;
@@ -14,8 +15,8 @@ use crate::dice::{self, Purpose};
 use crate::fault::{Endpoint, Fault, Faults, LineFault, RowFault};
 use crate::stamp::SECOND;
 
-pub use read::BadRules;
-pub(crate) use read::closest;
+pub use given::BadRules;
+pub(crate) use given::closest;
 
 /// One rule of a fault plan, as [`Faults::parse`] reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,7 @@ impl Occasion {
             Self::Always => true,
             Self::Chance(p) => dice::happens(roll, p),
             Self::Nth(nth) => n == nth,
-            Self::Every(every) => n % every.max(1) == 0,
+            Self::Every(every) => n.is_multiple_of(every),
             Self::First(first) => n <= first,
         }
     }
@@ -130,6 +131,8 @@ pub(crate) struct Effects {
     pub(crate) content_type: Option<String>,
     pub(crate) cut: Option<CutAt>,
     pub(crate) reordered: bool,
+    /// What came true besides the fault that decides.
+    pub(crate) names: Vec<&'static str>,
 }
 
 impl Rule {
@@ -209,12 +212,30 @@ impl Faults {
                 Effect::Decides(fault) => {
                     effects.fault.get_or_insert(*fault);
                 }
-                Effect::Hidden(micros) => effects.hidden = *micros,
-                Effect::Slow(micros) => effects.slow = *micros,
-                Effect::ContentType(value) => effects.content_type = Some(value.clone()),
-                Effect::ClockSkew(micros) => effects.skew = *micros,
-                Effect::Truncated(cut) => effects.cut = Some(*cut),
-                Effect::Reordered => effects.reordered = true,
+                Effect::Hidden(micros) => {
+                    effects.hidden = *micros;
+                    effects.names.push("hidden");
+                }
+                Effect::Slow(micros) => {
+                    effects.slow = *micros;
+                    effects.names.push("slow");
+                }
+                Effect::ClockSkew(micros) => {
+                    effects.skew = *micros;
+                    effects.names.push("clock_skew");
+                }
+                Effect::ContentType(value) => {
+                    effects.content_type = Some(value.clone());
+                    effects.names.push("content_type");
+                }
+                Effect::Truncated(cut) => {
+                    effects.cut = Some(*cut);
+                    effects.names.push("truncated");
+                }
+                Effect::Reordered => {
+                    effects.reordered = true;
+                    effects.names.push("reordered_lines");
+                }
                 Effect::Row(_) | Effect::Line(_) => {}
             }
         }

@@ -211,6 +211,9 @@ impl Upstream {
                 ));
             }
         };
+        if to > stamp::LAST {
+            return Err(wrong("the clock ends with the year 9998"));
+        }
         if to < now {
             return Err((409, "the clock does not go back".to_owned()));
         }
@@ -230,10 +233,9 @@ impl Upstream {
             let text = "this simulator keeps no state; start it with `--state FILE`";
             (409, text.to_owned())
         })?;
-        let bytes = self.lock().save();
         let failed = |error| (500, format!("{}: {error}", keeper.path().display()));
-        keeper.write(&bytes).map_err(failed)?;
-        Ok(json!({ "saved": keeper.path().display().to_string(), "bytes": bytes.len() }))
+        keeper.write(|| self.lock().save()).map_err(failed)?;
+        Ok(json!({ "saved": keeper.path().display().to_string() }))
     }
 
     /// The body, unless it is larger than is taken.

@@ -6,6 +6,11 @@ pub(crate) const MINUTE: i64 = 60 * SECOND;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
 pub(crate) const DAY: i64 = 24 * HOUR;
 
+/// The first moment of the year 9999. No clock gets beyond it, so that sums with days do not
+/// overflow and every instant can be written.
+#[cfg(feature = "server")]
+pub(crate) const LAST: i64 = 253_370_764_800 * SECOND;
+
 fn instant(micros: i64) -> jiff::Timestamp {
     // Out of jiff's range (beyond the year 9999) only a broken clock gets; the epoch then shows.
     jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
@@ -64,6 +69,8 @@ mod tests {
         let at = midnight("2026-11-22").unwrap() + 10 * HOUR + 7;
         assert_eq!(rfc3339(at), "2026-11-22T10:00:00.000007Z");
         assert_eq!(http_date(at), "Sun, 22 Nov 2026 10:00:00 GMT");
+        #[cfg(feature = "server")]
+        assert_eq!(midnight("9999-01-01"), Some(LAST));
         assert_eq!(midnight("2026-13-01"), None);
         let day = |date| midnight(date).unwrap();
         assert_eq!(month(at), (day("2026-11-01"), day("2026-12-01")));

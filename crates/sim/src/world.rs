@@ -1,6 +1,6 @@
-//! Owns the simulated upstream as a whole: its state, the passing of time, and what every exchange
-//! has in common (faults, headers, the log). The way of a request to its endpoint is `dispatch`'s,
-//! what the endpoints say is in `endpoint`.
+//! Owns the simulated upstream as a whole: its state, the arrival of requests and their faults, and
+//! the passing of time. The way of a request to its endpoint is `dispatch`'s, what the endpoints say
+//! is in `endpoint`, and what all replies have in common is `reply`'s.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -10,19 +10,17 @@ use offpeak_wire::request::RequestView;
 
 use crate::batch::Batch;
 use crate::bill::{BillView, Ledger};
-use crate::book::Book;
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::dice::{self, Purpose};
+use crate::dice;
 use crate::dispatch;
 use crate::fault::{Endpoint, Fault, Faults};
 use crate::gate::{self, Caller};
-use crate::http::{Answer, Fate, Problem, Reply, Request};
-use crate::log::{self, Log};
-use crate::rate::{Buckets, Pool};
+use crate::http::{Problem, Reply, Request};
+use crate::log::Log;
+use crate::rate::Buckets;
 use crate::route::{self, Route};
 use crate::rule::{Arrival, Count, Effects};
-use crate::stamp;
 
 /// The Claude API, simulated: pure, deterministic, and with its own bill.
 ///
@@ -211,15 +209,16 @@ impl World {
         self.advance(now);
         let now = self.now;
         self.note = Note::default();
-        if self.config.faults.ask_for_models() {
-            let view = RequestView::parse(&request.body).ok();
-            let model = view.as_ref().and_then(|view| view.model());
-            self.meddle(now, &mut ticket, request, model);
+        if self.config.faults.ask_for_models()
+            && let Ok(view) = RequestView::parse(&request.body)
+            && let Some(model) = view.model()
+        {
+            self.meddle(now, &mut ticket, request, Some(model));
         }
         let route = Route::of(&request.method, &request.path);
         let caller = Caller::of(request);
         let answer = self.dispatch(now, &ticket, &route, caller, request);
-        self.reply(now, &ticket, request, &route, answer)
+        self.reply(now, &ticket, request, (&route, caller), answer)
     }
 
     /// Answers an admitted request whose body could not be read, or is too large to be.
@@ -231,106 +230,8 @@ impl World {
             Unread::Broken => Problem::invalid("The request body could not be read."),
         };
         let route = Route::of(&head.method, &head.path);
-        self.reply(self.now, &ticket, head, &route, Err(problem))
-    }
-
-    fn reply(
-        &mut self,
-        now: i64,
-        ticket: &Ticket,
-        request: &Request,
-        route: &Route<'_>,
-        answer: Result<Answer, Problem>,
-    ) -> Reply {
-        let request_id = self.id(Purpose::RequestId, "req_01", ticket.number);
-        let mut headers = Vec::with_capacity(20);
-        let mut put = |name: &str, value: String| headers.push((name.to_owned(), value));
-        put(
-            "date",
-            stamp::http_date(now.saturating_add(ticket.effects.skew)),
-        );
-        put("request-id", request_id.clone());
-        put("anthropic-organization-id", self.organization());
-        let workspace = Caller::of(request).workspace();
-        if let Some(workspace) = workspace {
-            put("anthropic-workspace-id", workspace_id(workspace));
-        }
-        let refused = answer.is_err();
-        let mut answer = answer
-            .unwrap_or_else(|problem| problem.answer(&request_id, self.config.latency.overhead()));
-        if let Route::WrongMethod(allowed) = route {
-            answer.status = 405;
-            put("allow", (*allowed).to_owned());
-        }
-        if let (Some(_), Some(endpoint)) = (workspace, route.endpoint())
-            && let Some(pool) = self.pool_of(endpoint, request)
-        {
-            self.buckets.headers(pool, now, &mut headers);
-        }
-        let content_type = ticket.effects.content_type.clone();
-        let content_type = content_type.unwrap_or_else(|| answer.content_type.to_owned());
-        headers.push(("content-type".to_owned(), content_type));
-        if let Some(seconds) = answer.retry_after {
-            headers.push(("retry-after".to_owned(), seconds.to_string()));
-        }
-        if let Some(Fault::Refused(refusal)) = ticket.fault
-            && let Some(retry) = refusal.should_retry.filter(|_| refused)
-        {
-            headers.push(("x-should-retry".to_owned(), retry.to_string()));
-        }
-        let fate = match ticket.fault {
-            Some(Fault::ResetBeforeAccept) => Fate::ResetBeforeAccept,
-            Some(Fault::ResetAfterAccept) => Fate::ResetAfterAccept,
-            _ => Fate::Answer,
-        };
-        let status = if fate == Fate::Answer {
-            answer.status
-        } else {
-            0
-        };
-        self.remember(now, ticket, request, status);
-        Reply {
-            status: answer.status,
-            headers,
-            body: answer.body,
-            at: now + answer.takes + ticket.effects.slow,
-            fate,
-        }
-    }
-
-    /// Whose buckets a request came out of. The model of a call that was refused early is read only
-    /// here.
-    fn pool_of(&self, endpoint: Endpoint, request: &Request) -> Option<Pool> {
-        if endpoint != Endpoint::Messages {
-            return dispatch::pool(endpoint);
-        }
-        let book = Book::embedded();
-        let early = || {
-            let view = RequestView::parse(&request.body).ok()?;
-            book.find(view.model()?, self.now)
-        };
-        let model = self.note.model.or_else(early)?;
-        Some(Pool::Models(book.model(model).class))
-    }
-
-    fn remember(&mut self, now: i64, ticket: &Ticket, request: &Request, status: u16) {
-        let model = self
-            .note
-            .model
-            .map(|model| Book::embedded().model(model).id.clone());
-        self.log.push(log::Entry {
-            number: ticket.number + 1,
-            at: now,
-            method: request.method.clone(),
-            path: request.path.clone(),
-            endpoint: ticket.nth.map(|(endpoint, _)| endpoint),
-            key: gate::key(request).map(log::key_end),
-            status,
-            body_bytes: u64::try_from(request.body.len()).unwrap_or(u64::MAX),
-            rows: self.note.rows,
-            model,
-            fault: ticket.fault.map(|fault| fault.name().to_owned()),
-        });
+        let caller = Caller::of(head);
+        self.reply(self.now, &ticket, head, (&route, caller), Err(problem))
     }
 
     /// Lets everything happen that happens up to `now`. Every request does this first.
@@ -371,24 +272,6 @@ impl World {
             batches: &self.batches,
             seed: self.config.seed,
         }
-    }
-
-    fn id(&self, purpose: Purpose, prefix: &str, n: u64) -> String {
-        let roll = |b| dice::roll(self.config.seed, purpose, n, b);
-        dice::id(prefix, roll(0), roll(1))
-    }
-
-    fn organization(&self) -> String {
-        let roll = |a| dice::roll(self.config.seed, Purpose::Organization, a, 0);
-        let (a, b) = (roll(0), roll(1));
-        format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            b >> 52,
-            b & 0xffff_ffff_ffff
-        )
     }
 }
 

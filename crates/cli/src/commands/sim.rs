@@ -220,8 +220,7 @@ async fn keep_on(world: &Arc<Mutex<World>>, keeper: Option<&Keeper>) -> Result<(
 }
 
 fn keep(world: &Mutex<World>, keeper: &Keeper) -> Result<(), ExpectedError> {
-    let bytes = lock(world).save();
-    keeper.write(&bytes).map_err(|error| {
+    keeper.write(|| lock(world).save()).map_err(|error| {
         ExpectedError::new(
             Exit::Interrupted,
             format!("{}: cannot be written: {error}", keeper.path().display()),

@@ -129,8 +129,8 @@ fn info(model: &Model) -> Info<'_> {
         r#type: "model",
         display_name: display_name(&model.id),
         created_at: stamp::rfc3339_seconds(model.released()),
-        max_input_tokens: Some(model.context_window).filter(|&tokens| tokens != u64::MAX),
-        max_tokens: Some(model.max_output).filter(|&tokens| tokens != u64::MAX),
+        max_input_tokens: known(model.context_window),
+        max_tokens: known(model.max_output),
         lifecycle: if model.deprecated {
             "deprecated"
         } else {
@@ -176,6 +176,11 @@ fn info(model: &Model) -> Info<'_> {
             },
         },
     }
+}
+
+/// The book's figure, unless it has none.
+fn known(tokens: u64) -> Option<u64> {
+    Some(tokens).filter(|&tokens| tokens != u64::MAX)
 }
 
 /// The family that an id names.

@@ -311,6 +311,7 @@ impl Span {
                 let next = page
                     .strip_prefix("page_")
                     .and_then(|n| i64::from_str_radix(n, 16).ok());
+                let next = next.filter(|&next| next >= start);
                 next.ok_or_else(|| Problem::invalid("page: Invalid page token"))?
             }
         };

@@ -5,15 +5,10 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use crate::fault::{Endpoint, Fault, Faults, LineFault, Refusal, RetryAfter, RowFault};
-use crate::stamp;
 use crate::stream::StreamFault;
 
-use super::{CutAt, Effect, Mark, Occasion, Rule, kind};
-
-/// Why a fault plan cannot be used: the line, the reason, and a suggestion.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadRules(String);
+use super::given::{BadRules, Entry, Given, json, unknown, wrong};
+use super::{CutAt, Effect, Occasion, Rule, kind};
 
 /// What a plan may say besides its rules.
 const TOP: [&str; 3] = ["preset", "rule", "seed"];
@@ -82,11 +77,12 @@ impl Faults {
                 continue;
             };
             if key != "rule" {
-                return Err(unknown(place, &key, &TOP));
+                top.push(Entry::new(&key, Value::Null, place));
+                continue;
             }
             for table in tables.iter() {
                 let DeValue::Table(table) = table.get_ref() else {
-                    return Err(wrong(place, "`rule` must be tables, each under [[rule]]"));
+                    return Err(wrong(place, "`rule` must be a list of tables"));
                 };
                 let entries = table.iter().map(|(key, value)| {
                     let place = Some(line(key.span().start));
@@ -116,7 +112,7 @@ impl Faults {
                 ("rule", Value::Array(list)) => {
                     for rule in list {
                         let Value::Object(rule) = rule else {
-                            return Err(wrong(None, "`rule` must be a list of objects"));
+                            return Err(wrong(None, "`rule` must be a list of tables"));
                         };
                         let entries = rule.into_iter();
                         let entries = entries.map(|(key, value)| Entry::new(&key, value, None));
@@ -142,6 +138,9 @@ fn plan(mut top: Given, rules: Vec<Given>) -> Result<Faults, BadRules> {
     };
     faults.seed = seed;
     if let Some(entry) = top.0.first() {
+        if entry.key == "rule" {
+            return Err(wrong(entry.line, "`rule` must be a list of tables"));
+        }
         return Err(unknown(entry.line, &entry.key, &TOP));
     }
     faults.rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
@@ -164,7 +163,7 @@ fn rule(mut given: Given) -> Result<Rule, BadRules> {
     };
     let extra = EFFECTS.iter().find(|(known, _)| *known == name);
     let extra = extra.map_or(&[][..], |(_, extra)| extra);
-    given.refuse_strangers(name, extra)?;
+    refuse_strangers(&given, name, extra)?;
     let effect = effect(name, &mut given, line)?;
     let by_number = matches!(effect, Effect::Row(_) | Effect::Line(_));
     for key in ["after", "endpoint", "key", "model", "until"] {
@@ -184,6 +183,26 @@ fn rule(mut given: Given) -> Result<Rule, BadRules> {
         until: given.mark("until")?,
         effect,
     })
+}
+
+/// Whatever goes with no rule, or not with this effect, is an error.
+fn refuse_strangers(given: &Given, effect: &str, extra: &[&str]) -> Result<(), BadRules> {
+    let known: Vec<&str> = COMMON.iter().chain(extra).copied().collect();
+    let stranger = given
+        .0
+        .iter()
+        .find(|entry| !known.contains(&entry.key.as_str()));
+    let Some(entry) = stranger else {
+        return Ok(());
+    };
+    if EFFECTS
+        .iter()
+        .any(|(_, keys)| keys.contains(&entry.key.as_str()))
+    {
+        let text = format!("`{}` does not go with the effect `{effect}`", entry.key);
+        return Err(wrong(entry.line, &text));
+    }
+    Err(unknown(entry.line, &entry.key, &known))
 }
 
 fn effect(name: &str, given: &mut Given, line: Option<usize>) -> Result<Effect, BadRules> {
@@ -364,154 +383,6 @@ fn occasion(given: &mut Given) -> Result<Occasion, BadRules> {
     Ok(found.map_or(Occasion::Always, |(_, _, occasion)| occasion))
 }
 
-/// A key, its value, and the line it stands on.
-struct Entry {
-    key: String,
-    value: Value,
-    line: Option<usize>,
-}
-
-impl Entry {
-    fn new(key: &str, value: Value, line: Option<usize>) -> Self {
-        Self {
-            key: key.to_owned(),
-            value,
-            line,
-        }
-    }
-
-    fn text(&self) -> Result<&str, BadRules> {
-        let text = format!("`{}` must be a text in quotes", self.key);
-        self.value.as_str().ok_or_else(|| wrong(self.line, &text))
-    }
-
-    fn not_one_of(&self, found: &str, known: &[&str]) -> BadRules {
-        let hint = closest(found, known).map_or_else(
-            || format!("it can be {}", known.join(", ")),
-            |near| format!("did you mean \"{near}\"?"),
-        );
-        wrong(
-            self.line,
-            &format!("unknown {} \"{found}\"; {hint}", self.key),
-        )
-    }
-}
-
-/// What one table says, as far as it has not been taken yet.
-struct Given(Vec<Entry>);
-
-impl Given {
-    fn take(&mut self, key: &str) -> Option<Entry> {
-        let at = self.0.iter().position(|entry| entry.key == key)?;
-        Some(self.0.swap_remove(at))
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|entry| entry.key == key)
-    }
-
-    fn source(&self) -> Value {
-        let entries = self.0.iter();
-        Value::Object(entries.map(|e| (e.key.clone(), e.value.clone())).collect())
-    }
-
-    fn refuse_strangers(&self, effect: &str, extra: &[&str]) -> Result<(), BadRules> {
-        let known: Vec<&str> = COMMON.iter().chain(extra).copied().collect();
-        let stranger = self
-            .0
-            .iter()
-            .find(|entry| !known.contains(&entry.key.as_str()));
-        let Some(entry) = stranger else {
-            return Ok(());
-        };
-        if EFFECTS
-            .iter()
-            .any(|(_, keys)| keys.contains(&entry.key.as_str()))
-        {
-            let text = format!("`{}` does not go with the effect `{effect}`", entry.key);
-            return Err(wrong(entry.line, &text));
-        }
-        Err(unknown(entry.line, &entry.key, &known))
-    }
-
-    fn string(&mut self, key: &str) -> Result<Option<String>, BadRules> {
-        let entry = self.take(key);
-        entry.map(|e| e.text().map(str::to_owned)).transpose()
-    }
-
-    fn number(&mut self, key: &str) -> Result<Option<u64>, BadRules> {
-        let Some(entry) = self.take(key) else {
-            return Ok(None);
-        };
-        let text = format!("`{key}` must be a whole number");
-        let number = entry.value.as_u64();
-        number.map(Some).ok_or_else(|| wrong(entry.line, &text))
-    }
-
-    /// A whole number of a unit of so many microseconds.
-    fn micros(&mut self, key: &str, unit: i64) -> Result<Option<i64>, BadRules> {
-        let Some(entry) = self.take(key) else {
-            return Ok(None);
-        };
-        let text = format!("`{key}` must be a whole number");
-        let micros = entry.value.as_i64().and_then(|n| n.checked_mul(unit));
-        micros.map(Some).ok_or_else(|| wrong(entry.line, &text))
-    }
-
-    fn mark(&mut self, key: &str) -> Result<Option<Mark>, BadRules> {
-        let Some(entry) = self.take(key) else {
-            return Ok(None);
-        };
-        let mark = match &entry.value {
-            Value::String(text) => stamp::parse(text).map(Mark::At),
-            value => value.as_i64().map(Mark::Since),
-        };
-        let text = format!(
-            "`{key}` must be an instant like \"2026-11-22T10:00:00Z\", or seconds since the first \
-             request"
-        );
-        mark.map(Some).ok_or_else(|| wrong(entry.line, &text))
-    }
-}
-
-fn json(value: &DeValue<'_>) -> Value {
-    match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(n) => {
-            i64::from_str_radix(n.as_str(), n.radix()).map_or(Value::Null, Value::from)
-        }
-        DeValue::Float(n) => n.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(yes) => Value::from(*yes),
-        DeValue::Datetime(at) => Value::from(at.to_string()),
-        DeValue::Array(_) | DeValue::Table(_) => Value::Null,
-    }
-}
-
-fn wrong(line: Option<usize>, text: &str) -> BadRules {
-    BadRules(match line {
-        Some(line) => format!("line {line}: {text}"),
-        None => text.to_owned(),
-    })
-}
-
-fn unknown(line: Option<usize>, key: &str, known: &[&str]) -> BadRules {
-    let hint = closest(key, known).map_or_else(
-        || format!("known here are {}", known.join(", ")),
-        |near| format!("did you mean `{near}`?"),
-    );
-    wrong(line, &format!("unknown key `{key}`; {hint}"))
-}
-
-/// The known word that was probably meant.
-pub(crate) fn closest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known
-        .iter()
-        .map(|word| (strsim::jaro_winkler(found, word), *word));
-    let near = scored.filter(|(score, _)| *score > 0.8);
-    near.max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -573,6 +444,12 @@ mod tests {
                 "line 1: unknown preset \"ruogh\"; did you mean \"rough\"?",
             ),
             ("[[rule]\n", "line 1: not valid TOML"),
+            ("rule = 5", "line 1: `rule` must be a list of tables"),
+            ("seed = [1]", "line 1: `seed` must be a whole number"),
+            (
+                "rules = [1]",
+                "line 1: unknown key `rules`; did you mean `rule`?",
+            ),
         ] {
             let error = Faults::parse(plan).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{plan}\n{error}");

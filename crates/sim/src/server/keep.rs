@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 /// A state file. Copies are the same file, and write one at a time.
 #[derive(Clone, Debug)]
 pub struct Keeper {
-    path: PathBuf,
+    path: Arc<Path>,
     writing: Arc<Mutex<()>>,
 }
 
@@ -18,7 +18,7 @@ impl Keeper {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self {
-            path,
+            path: path.into(),
             writing: Arc::default(),
         }
     }
@@ -43,18 +43,20 @@ impl Keeper {
     }
 
     /// Puts new content in the place of the old, durably: after a crash at any moment the file is
-    /// the old one or the new one.
+    /// the old one or the new one. The content is asked for when it is this writer's turn, so that
+    /// of two writers the later one has the later content.
     ///
     /// # Errors
     ///
     /// When it cannot be written; the old file is then still there.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&self, content: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
         let _alone = self.writing.lock();
+        let bytes = content();
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
         let new = self.path.with_file_name(name);
         let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         drop(file);
         fs::rename(&new, &self.path)?;
@@ -62,6 +64,6 @@ impl Keeper {
             .path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 }

@@ -68,11 +68,15 @@ impl Time {
     /// time that is moved by hand.
     #[must_use]
     pub fn until(&self, at: i64) -> Duration {
+        let left = at.saturating_sub(self.now());
+        self.lasts(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// How long the clock takes over a span of the world's time, µs.
+    #[must_use]
+    pub fn lasts(&self, micros: u64) -> Duration {
         match &self.0 {
-            Kind::Flowing { speed, .. } => {
-                let left = u64::try_from(at.saturating_sub(self.now())).unwrap_or(0);
-                Duration::from_micros(left / u64::from(*speed))
-            }
+            Kind::Flowing { speed, .. } => Duration::from_micros(micros / u64::from(*speed)),
             Kind::ByHand(_) => Duration::ZERO,
         }
     }

@@ -88,6 +88,12 @@ fn aims() {
     haiku["model"] = json!("claude-haiku-5-5");
     assert_eq!(by_model.post("/v1/messages", haiku.to_string()).0, 500);
 
+    let mut both = client("[[rule]]\neffect = 'slow'\nms = 1\n[[rule]]\nstatus = 500\nmodel = 'x'");
+    assert_eq!(both.post("/v1/messages", "no JSON").0, 400);
+    let (_, plan) = both.get("/_sim/faults");
+    assert_eq!(plan["rules"][0]["seen"], 1, "looked at once");
+    assert_eq!(plan["rules"][1]["seen"], 0);
+
     let mut by_endpoint = client("[[rule]]\nstatus = 500\nendpoint = 'list'");
     assert_eq!(statuses(&mut by_endpoint, 1), [200]);
     assert_eq!(by_endpoint.get(BATCHES).0, 500);
@@ -127,6 +133,11 @@ fn answers_are_late_and_odd() {
     assert_eq!(reply.header("date"), Some("Sun, 22 Nov 2026 09:59:00 GMT"));
     assert_eq!(reply.header("content-type"), Some("text/plain"));
     assert_eq!(reply.status, 200);
+    let (_, log) = odd.get("/_sim/requests");
+    assert_eq!(
+        log["requests"][0]["fault"],
+        "slow, clock_skew, content_type"
+    );
 
     let mut hidden = client("[[rule]]\neffect = 'hidden'\nseconds = 5\nnth = 1");
     let id = hidden.create(&rows(1));
