@@ -53,7 +53,7 @@ impl Prompt {
     pub(crate) fn read(view: &RequestView<'_>, realm: Realm<'_>) -> Self {
         let tokenizer = Generation::of(&realm.model.id).tokenizer();
         let blocks = view.blocks();
-        let mut tokens = tool_preamble(blocks, realm.model);
+        let mut tokens = tool_preamble(blocks, realm.model) + format_preamble(view, tokenizer);
         let mut key: Key = [0; 32];
         let mut path = Vec::with_capacity(blocks.len());
         for block in blocks {
@@ -79,6 +79,20 @@ fn tool_preamble(blocks: &[Block], model: &Model) -> u64 {
         Some(Section::Tools) => UNPUBLISHED_TOOL_PREAMBLE,
         _ => 0,
     }
+}
+
+/// The schema that the answer's text has to conform to.
+pub(crate) fn answer_schema<'a>(view: &RequestView<'a>) -> Option<&'a [u8]> {
+    let config = view.member("output_config").unwrap_or_default();
+    let format = pick::member(config, "format").filter(|format| *format != b"null");
+    pick::member(format.or_else(|| view.member("output_format"))?, "schema")
+}
+
+/// A schema for the answer is explained to the model before everything else (Anthropic docs,
+/// structured outputs); in how many tokens is not published: assumed, those of the schema.
+fn format_preamble(view: &RequestView<'_>, tokenizer: Tokenizer) -> u64 {
+    let schema = answer_schema(view).unwrap_or_default();
+    tokenizer.count(schema)
 }
 
 /// Where automatic caching puts its mark: the last block that can carry one, unless that has the

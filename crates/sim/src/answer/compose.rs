@@ -22,7 +22,7 @@ use crate::config::{AnswerMode, Config, Latency};
 use crate::dice::{self, Purpose};
 use crate::http::Problem;
 use crate::pick;
-use crate::prompt::Prompt;
+use crate::prompt::{Prompt, answer_schema};
 use crate::tokens::Tokenizer;
 
 /// A request that was taken.
@@ -147,7 +147,7 @@ impl<'c> Composer<'_, '_, 'c> {
             }
             return Stop::ToolUse;
         }
-        if let Some(schema) = format(self.ask.view) {
+        if let Some(schema) = answer_schema(self.ask.view) {
             let text = schema::value(schema, self.roll(4));
             let tokens = self.count(&text);
             let block = Block::Text(text.into());
@@ -190,7 +190,7 @@ impl<'c> Composer<'_, '_, 'c> {
 
     /// The thinking before the answer, if this request has any.
     fn thought(&self, rule: Option<&Rule>, wish: u32, tools: &Tools<'_>) -> Option<Part> {
-        let thinking = Thoughts::of(self.ask.view, Generation::of(&self.ask.model.id))?;
+        let thinking = Thoughts::of(self.ask.view, Generation::of(&self.ask.model.id), self.turn)?;
         if matches!(tools.choice, Choice::Any | Choice::Tool(_)) {
             return None;
         }
@@ -243,11 +243,4 @@ impl<'c> Composer<'_, '_, 'c> {
             },
         )
     }
-}
-
-/// The schema that the answer's text has to conform to.
-fn format<'a>(view: &RequestView<'a>) -> Option<&'a [u8]> {
-    let config = view.member("output_config").unwrap_or_default();
-    let format = pick::member(config, "format").filter(|format| *format != b"null");
-    pick::member(format.or_else(|| view.member("output_format"))?, "schema")
 }

@@ -181,6 +181,12 @@ impl Plan {
             thinking: 0,
         }
     }
+
+    /// A refusal before anything was said is not billed (Anthropic docs, refusals). Assumed: its
+    /// usage is nothing then.
+    pub(crate) fn is_free(&self) -> bool {
+        self.stop == Stop::Refusal && self.tokens == 0
+    }
 }
 
 /// One answer.

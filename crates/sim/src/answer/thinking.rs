@@ -2,6 +2,7 @@
 
 use offpeak_wire::request::RequestView;
 
+use super::turn::Turn;
 use crate::capability::Generation;
 use crate::pick;
 
@@ -15,10 +16,15 @@ pub(super) struct Thoughts {
 }
 
 impl Thoughts {
-    pub(super) fn of(view: &RequestView<'_>, generation: Generation) -> Option<Self> {
+    pub(super) fn of(
+        view: &RequestView<'_>,
+        generation: Generation,
+        turn: Turn<'_, '_>,
+    ) -> Option<Self> {
         let asked = view.member("thinking").unwrap_or_default();
         let on = match pick::member(asked, "type") {
-            Some(b"\"disabled\"" | b"\"between_tools\"") => false,
+            Some(b"\"disabled\"") => false,
+            Some(b"\"between_tools\"") => turn.brings_result(),
             Some(_) => true,
             None => generation.thinks_by_default(),
         };

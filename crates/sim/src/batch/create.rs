@@ -138,9 +138,11 @@ impl Draft {
                     .of_row(u64::from(number), u64::from(index), custom_id);
                 row.model = checked.model;
                 row.us = checked.us;
-                row.split.input = prompt.tokens;
+                if !plan.is_free() {
+                    row.split.input = prompt.tokens;
+                    row.spots = (!prompt.spots.is_empty()).then(|| prompt.spots.into_boxed_slice());
+                }
                 row.plan = plan;
-                row.spots = (!prompt.spots.is_empty()).then(|| prompt.spots.into_boxed_slice());
                 row.outcome = match fault {
                     None => Outcome::Pending,
                     Some(RowFault::ApiError) => Outcome::ApiError,

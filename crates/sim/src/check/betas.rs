@@ -50,6 +50,8 @@ const KNOWN: &[&str] = &[
     "mid-conversation-system-clear-at-2026-08-21",
     "mid-conversation-tool-changes-2026-07-01",
     "model-context-window-exceeded-2025-08-26",
+    "oauth-2025-04-20",
+    "oidc-federation-2026-04-01",
     "output-128k-2025-02-19",
     "output-300k-2026-03-24",
     "pdfs-2024-09-25",

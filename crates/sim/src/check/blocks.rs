@@ -20,7 +20,9 @@ pub(super) enum Place {
     Assistant,
     /// Within a `tool_result`.
     Result,
-    /// Within a `search_result`, a document or a system message: text only.
+    /// A system message within the conversation.
+    System,
+    /// Within a `search_result`: text only.
     Text,
 }
 
@@ -30,18 +32,25 @@ const TOOLSET: Field = may("toolset_name", Kind::String);
 
 /// What a block of a type holds. A mark, if it takes one, stands first.
 const TYPES: &[(&str, &[Field])] = &[
+    ("advisor_tool_result", RESULT),
     ("bash_code_execution_tool_result", RESULT),
     (
         "browser_state",
-        &[MARK, may("content", Kind::Any), may("state", Kind::Any)],
+        &[
+            MARK,
+            must("tabs", Kind::List),
+            may("state_changes", Kind::List),
+        ],
     ),
     ("code_execution_tool_result", RESULT),
     (
         "compaction",
         &[
             MARK,
-            may("content", Kind::Any),
-            may("encrypted_content", Kind::Any),
+            may("content", Kind::String),
+            may("encrypted_content", Kind::String),
+            may("signature", Kind::String),
+            may("tool_changes", Kind::List),
         ],
     ),
     ("container_upload", &[MARK, must("file_id", Kind::String)]),
@@ -56,11 +65,22 @@ const TYPES: &[(&str, &[Field])] = &[
         ],
     ),
     (
+        "fallback",
+        &[must("to", Kind::Object), may("trigger", Kind::Any)],
+    ),
+    (
         "image",
         &[
             MARK,
             must("source", Kind::Object),
             may("transformations", Kind::Object),
+        ],
+    ),
+    (
+        "mcp_tool_listing",
+        &[
+            must("mcp_server_name", Kind::String),
+            must("tools", Kind::List),
         ],
     ),
     (
@@ -119,7 +139,9 @@ const TYPES: &[(&str, &[Field])] = &[
             must("thinking", Kind::String),
         ],
     ),
+    ("tool_addition", &[MARK, must("tool", Kind::Object)]),
     ("tool_reference", &[MARK, must("tool_name", Kind::String)]),
+    ("tool_removal", &[MARK, must("tool", Kind::Object)]),
     (
         "tool_result",
         &[
@@ -157,6 +179,7 @@ const RESULT: &[Field] = &[
 fn taken(place: Place, terms: Terms<'_>) -> Vec<&'static str> {
     let of = |tag: &&str| match place {
         Place::Text => *tag == "text",
+        Place::System => matches!(*tag, "text" | "tool_addition" | "tool_removal"),
         Place::Result => matches!(
             *tag,
             "browser_state" | "document" | "image" | "search_result" | "text" | "tool_reference"

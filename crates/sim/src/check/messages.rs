@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use offpeak_wire::request::RequestView;
 
 use super::blocks::{self, Place, Seen};
-use super::shape::{At, Kind, invalid, may, must, object};
+use super::shape::{At, Field, Kind, invalid, may, must, object};
 use super::{Terms, Verdict, marks};
 use crate::capability::Generation;
 use crate::http::Problem;
@@ -42,8 +42,16 @@ pub(super) fn check(view: &RequestView<'_>, terms: Terms<'_>) -> Verdict {
 
 fn one<'a>(index: usize, message: &'a [u8], terms: Terms<'_>, calls: &mut Calls<'a>) -> Verdict {
     let path = At(&"messages", index);
+    let of_system = [
+        must("role", Kind::Any),
+        may("content", Kind::Any),
+        may("clear_at", Kind::String),
+        may("output_config", Kind::Object),
+    ];
     let fields = [must("role", Kind::Any), must("content", Kind::Any)];
-    let [role, content, ..] = object(message, &path, &fields)?;
+    let system = pick::member(message, "role") == Some(b"\"system\"");
+    let fields: &[Field] = if system { &of_system } else { &fields };
+    let [role, content, ..] = object(message, &path, fields)?;
     let role = role.and_then(pick::text).unwrap_or_default();
     let place = match &*role {
         "user" => Place::User,
@@ -54,7 +62,7 @@ fn one<'a>(index: usize, message: &'a [u8], terms: Terms<'_>, calls: &mut Calls<
                 "use the top-level 'system' parameter for the initial system prompt",
             ));
         }
-        "system" => Place::Text,
+        "system" => Place::System,
         _ => {
             return Err(invalid(
                 &At(&path, "role"),
@@ -70,6 +78,7 @@ fn one<'a>(index: usize, message: &'a [u8], terms: Terms<'_>, calls: &mut Calls<
     match content.first() {
         Some(b'"') => return Ok(()),
         Some(b'[') => {}
+        None if system => return Ok(()),
         _ => {
             return Err(invalid(
                 &At(&path, "content"),
@@ -105,7 +114,7 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn turn(&mut self, place: Place) -> Verdict {
-        if self.turn == Some(place) || place == Place::Text {
+        if self.turn == Some(place) || place == Place::System {
             return Ok(());
         }
         if place == Place::Assistant {

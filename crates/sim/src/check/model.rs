@@ -20,7 +20,7 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
     let Some(thinking) = view.member("thinking").filter(|raw| *raw != b"null") else {
         return Ok(());
     };
-    let known = ["adaptive", "between_tools", "disabled", "enabled"];
+    let known = generation.thinking_forms();
     let kind = tag(thinking, &"thinking")?;
     let path = At(&"thinking", kind);
     let display = may("display", Kind::String);
@@ -50,15 +50,13 @@ pub(super) fn thinking(view: &RequestView<'_>, generation: Generation, max_token
             budget(values[0].unwrap_or_default(), max_tokens)?;
             manual(view)
         }
+        "between_tools" if known.contains(&kind) => object(thinking, &path, &[]).map(drop),
         "adaptive" => {
             let values = object(thinking, &path, &[display])?;
             shown(values[0], &path)
         }
-        "between_tools" if refused(Thinking::BetweenTools) => Err(Problem::invalid(
-            "\"thinking.type.between_tools\" is not supported for this model.",
-        )),
-        "between_tools" | "disabled" => object(thinking, &path, &[]).map(drop),
-        other => Err(unknown_tag(&"thinking", other, &known)),
+        "disabled" => object(thinking, &path, &[]).map(drop),
+        other => Err(unknown_tag(&"thinking", other, known)),
     }
 }
 

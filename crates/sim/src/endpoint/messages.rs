@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::answer::{Ask, Composed, Message, compose};
 use crate::bill::{self, Lane, Tally};
 use crate::book::Book;
-use crate::cache::Moment;
+use crate::cache::{Moment, Split};
 use crate::check::{self, Betas, Terms};
 use crate::config::Config;
 use crate::fault::Fault;
@@ -43,7 +43,10 @@ impl World {
             begins: now + first,
             batch: None,
         };
-        let split = self.cache.pass(&prompt.spots, prompt.tokens, moment);
+        let split = match plan.is_free() {
+            true => Split::default(),
+            false => self.cache.pass(&prompt.spots, prompt.tokens, moment),
+        };
         let tally = Tally {
             input: split.input,
             write_5m: split.write_5m,

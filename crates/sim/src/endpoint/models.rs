@@ -169,7 +169,7 @@ fn info(model: &Model) -> Info<'_> {
                 supported: adaptive || enabled,
                 types: ThinkingTypes {
                     adaptive: when(adaptive),
-                    between_tools: when(takes(Thinking::BetweenTools)),
+                    between_tools: when(generation.thinking_forms().contains(&"between_tools")),
                     disabled: when(takes(Thinking::Disabled)),
                     enabled: when(enabled),
                 },

@@ -117,6 +117,12 @@ fn thinking_follows_the_model_and_the_request() {
     assert_eq!(ask("claude-sonnet-5", json!({"type": "disabled"})), None);
     let shown = json!({"type": "adaptive", "display": "summarized"});
     assert_eq!(ask("claude-fable-5", shown), Some(true));
+    let between = json!({"type": "between_tools"});
+    assert_eq!(
+        ask("claude-sonnet-5-5", between),
+        None,
+        "no tool was called"
+    );
     let budget = json!({"type": "enabled", "budget_tokens": 1_024, "display": "omitted"});
     assert_eq!(ask("claude-haiku-4-5", budget), Some(false));
 }
@@ -439,6 +445,31 @@ fn rows_of_a_batch_are_answered_alike() {
         Value::Null
     );
     assert_eq!(client.world.bill().rows(), 7, "errors are free");
+}
+
+#[test]
+fn a_refusal_before_any_word_is_free() {
+    let mut client = ruled("[[rule]]\ncontains = \"no\"\ntext = \"\"\nstop_reason = \"refusal\"\n");
+    let answer = client.message(&params("no"));
+    assert_eq!(
+        (&answer["content"], &answer["stop_reason"]),
+        (&json!([]), &json!("refusal"))
+    );
+    assert_eq!(answer["usage"]["input_tokens"], 0);
+    let line = client.run(&[row("a", &params("no"))]).remove(0);
+    assert_eq!(line["result"]["message"]["stop_reason"], "refusal");
+    assert_eq!(client.world.bill().total(), 0);
+}
+
+#[test]
+fn a_schema_costs_tokens() {
+    let mut client = client();
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}},
+        "required": ["name"], "additionalProperties": false});
+    let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
+    let plain = client.message(&params("x"))["usage"]["input_tokens"].as_u64();
+    let formatted = client.message(&with("x", format))["usage"]["input_tokens"].as_u64();
+    assert!(formatted > plain.map(|tokens| tokens + 20));
 }
 
 fn leaf() -> impl Strategy<Value = Value> {

@@ -355,11 +355,13 @@ fn refusals() -> Vec<(Value, String)> {
     let object = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
     let image = |source: Value| block(json!({"type": "image", "source": source}));
     let extra = "Extra inputs are not permitted";
-    let tags = "'bash_code_execution_tool_result', 'code_execution_tool_result', 'compaction', \
-        'container_upload', 'document', 'image', 'mcp_tool_result', 'mcp_tool_use', \
+    let tags = "'advisor_tool_result', 'bash_code_execution_tool_result', \
+        'code_execution_tool_result', 'compaction', 'container_upload', 'document', \
+        'fallback', 'image', 'mcp_tool_listing', 'mcp_tool_result', 'mcp_tool_use', \
         'redacted_thinking', 'search_result', 'server_tool_use', 'text', \
-        'text_editor_code_execution_tool_result', 'thinking', 'tool_result', \
-        'tool_search_tool_result', 'tool_use', 'web_fetch_tool_result', 'web_search_tool_result'";
+        'text_editor_code_execution_tool_result', 'thinking', 'tool_addition', \
+        'tool_removal', 'tool_result', 'tool_search_tool_result', 'tool_use', \
+        'web_fetch_tool_result', 'web_search_tool_result'";
     let cases: Vec<(Value, &str)> = vec![
         // Members of the body.
         (
@@ -807,6 +809,15 @@ fn unknown_betas_are_refused_everywhere() {
             message,
         );
     }
+}
+
+#[test]
+fn a_conversation_held_by_the_server_is_refused_with_its_code() {
+    let mut body = params("x");
+    body["thread"] = json!({"type": "create"});
+    let (status, answer) = client().post("/v1/messages", body.to_string());
+    let code = &answer["error"]["details"]["error_code"];
+    assert_eq!((status, code), (400, &json!("thread_unsupported_request")));
 }
 
 #[test]

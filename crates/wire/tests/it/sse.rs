@@ -7,7 +7,9 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Decode
     let mut decoder = Decoder::default();
     let mut events = Vec::new();
     for piece in pieces {
-        decoder.push(piece, &mut events).unwrap();
+        decoder
+            .push(piece, &mut events)
+            .expect("no event is that long");
     }
     (events, decoder)
 }
