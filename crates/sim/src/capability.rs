@@ -28,8 +28,6 @@ pub(crate) enum Thinking {
     Adaptive,
     Enabled,
     Disabled,
-    /// Off, but notes between the calls of tools come as thinking.
-    BetweenTools,
 }
 
 impl Generation {
@@ -88,17 +86,15 @@ impl Generation {
             (Thinking::Disabled, Family::Fable) => false,
             (Thinking::Disabled, Family::Opus) => self.number < 55,
             (Thinking::Disabled, _) => true,
-            (Thinking::BetweenTools, family) => family == Family::Sonnet && self.number >= 55,
         }
     }
 
     /// The types that `thinking` may have, whether or not this model takes them. Sonnet 5.5 can be
     /// told to think between calls of tools only.
     pub(crate) fn thinking_forms(self) -> &'static [&'static str] {
-        if self.takes(Thinking::BetweenTools) {
-            &["adaptive", "between_tools", "disabled", "enabled"]
-        } else {
-            &["adaptive", "disabled", "enabled"]
+        match (self.family, self.number) {
+            (Family::Sonnet, 55) => &["adaptive", "between_tools", "disabled", "enabled"],
+            _ => &["adaptive", "disabled", "enabled"],
         }
     }
 

@@ -1,6 +1,8 @@
 //! Owns the shapes of a request and a reply between a world and whoever carries them, and the
 //! API's error answers. No sockets, and nothing of what an endpoint says.
 
+use std::borrow::Cow;
+
 use offpeak_wire::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 
@@ -179,8 +181,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<u64>,
     /// The HTTP status, unless it is the kind's own.
     pub(crate) status: Option<u16>,
-    /// `error.details.error_code`.
-    pub(crate) code: Option<String>,
+    /// `error.details.error_code`, which clients act on.
+    pub(crate) code: Option<Cow<'static, str>>,
 }
 
 impl Problem {
@@ -191,13 +193,8 @@ impl Problem {
             retry_after: None,
             status: None,
             code: (kind == ErrorKind::SpendLimit)
-                .then(|| "enforced_spend_limit_reached".to_owned()),
+                .then_some(Cow::Borrowed("enforced_spend_limit_reached")),
         }
-    }
-
-    pub(crate) fn coded(mut self, code: &str) -> Self {
-        self.code = Some(code.to_owned());
-        self
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {

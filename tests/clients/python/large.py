@@ -54,7 +54,7 @@ def main() -> None:
 
     assert seen == ROWS
     print(f"python: {ROWS:,} rows created in {created:.1f} s; {size / 1e9:.2f} GB of text read in {took:.0f} s")
-    print(f"        {size / 1e6 / took:.0f} MB/s, one core of which is the client's parsing")
+    print(f"        {size / 1e6 / took:.0f} MB/s, which is the speed of the client")
     for name, before, after in zip(["client", "simulator"], early, late, strict=True):
         print(f"        {name}: {before:.0f} MB after a tenth, {after:.0f} MB at the end")
         assert after - before < SLACK_MB, f"the {name} grew"

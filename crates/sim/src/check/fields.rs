@@ -39,20 +39,15 @@ const FIELDS: &[(&str, Kind)] = &[
     ("user_profile_id", Kind::String),
 ];
 
-/// The beta of conversations that the server holds. The official clients' tool runners ask for one,
-/// and go on without it when they are told that this request cannot have it.
-const THREADS: &str = "message-threads-2026-08-12";
-
 pub(super) fn check(view: &RequestView<'_>, terms: Terms<'_>) -> Verdict {
     let counting = terms.lane.is_none();
     for (key, span) in view.members() {
         let value = &view.bytes()[span];
         let known = FIELDS.iter().find(|(name, _)| *name == key);
         let sampling = matches!(key, "temperature" | "top_p" | "top_k");
-        let unthreaded = key == "thread" && !terms.betas.has(THREADS);
-        let Some(&(name, kind)) = known.filter(|_| {
-            !(sampling && terms.is_newest() || counting && key == "max_tokens" || unthreaded)
-        }) else {
+        let Some(&(name, kind)) =
+            known.filter(|_| !(sampling && terms.is_newest() || counting && key == "max_tokens"))
+        else {
             return Err(invalid(&key, "Extra inputs are not permitted"));
         };
         if value == b"null" {
@@ -101,10 +96,6 @@ fn one(name: &'static str, value: &[u8]) -> Verdict {
                 ];
                 object(server, &path, &fields).map(drop)
             }),
-        "thread" => {
-            Err(invalid(&name, "not supported for this request")
-                .coded("thread_unsupported_request"))
-        }
         "service_tier" => {
             let known = ["auto", "standard_only"];
             if is_one_of(value, &known) {
@@ -126,6 +117,13 @@ fn one(name: &'static str, value: &[u8]) -> Verdict {
                 }
                 Ok(())
             }),
+        "thread" => {
+            // Conversations that the server holds are not simulated. This code has the official
+            // clients send the whole history instead.
+            let mut problem = invalid(&name, "this request cannot be threaded");
+            problem.code = Some("thread_unsupported_request".into());
+            Err(problem)
+        }
         "temperature" | "top_p" => {
             let number = std::str::from_utf8(value)
                 .ok()

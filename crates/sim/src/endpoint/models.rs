@@ -169,7 +169,7 @@ fn info(model: &Model) -> Info<'_> {
                 supported: adaptive || enabled,
                 types: ThinkingTypes {
                     adaptive: when(adaptive),
-                    between_tools: when(takes(Thinking::BetweenTools)),
+                    between_tools: when(generation.thinking_forms().contains(&"between_tools")),
                     disabled: when(takes(Thinking::Disabled)),
                     enabled: when(enabled),
                 },
@@ -178,17 +178,17 @@ fn info(model: &Model) -> Info<'_> {
     }
 }
 
+/// The book's figure, unless it has none.
+fn known(tokens: u64) -> Option<u64> {
+    Some(tokens).filter(|&tokens| tokens != u64::MAX)
+}
+
 /// The family that an id names.
 fn line(id: &str) -> Option<&'static str> {
     let lines = ["haiku", "sonnet", "opus", "fable", "mythos"];
     lines
         .into_iter()
         .find(|line| id.split('-').any(|part| part == *line))
-}
-
-/// The book's figure, unless it has none.
-fn known(tokens: u64) -> Option<u64> {
-    Some(tokens).filter(|&tokens| tokens != u64::MAX)
 }
 
 /// `claude-opus-4-5-20251101` is Claude Opus 4.5.

@@ -69,16 +69,7 @@ impl Time {
     #[must_use]
     pub fn until(&self, at: i64) -> Duration {
         let left = at.saturating_sub(self.now());
-        self.lasts(u64::try_from(left).unwrap_or(0))
-    }
-
-    /// How long the clock takes over a span of the world's time, µs.
-    #[must_use]
-    pub fn lasts(&self, micros: u64) -> Duration {
-        match &self.0 {
-            Kind::Flowing { speed, .. } => Duration::from_micros(micros / u64::from(*speed)),
-            Kind::ByHand(_) => Duration::ZERO,
-        }
+        self.lasting(u64::try_from(left).unwrap_or(0))
     }
 
     /// How long so many microseconds of the world take; no time at all under time that is moved by
