@@ -55,6 +55,7 @@ mod pick;
 mod profile;
 mod prompt;
 mod rate;
+mod referee;
 mod route;
 #[cfg(feature = "server")]
 pub mod server;
@@ -71,5 +72,6 @@ pub use fault::{Endpoint, EndpointFaults, Fault, Faults, ResultFaults, RowFaults
 pub use http::{Body, Fate, Reply, Request};
 pub use profile::Profile;
 pub use rate::Limits;
+pub use referee::{Ended, Foul, Play, Played, Referee, RefereeRules, RowEnd};
 pub use tokens::Tokenizer;
 pub use world::{Ticket, World, body_limit};
