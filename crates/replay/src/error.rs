@@ -42,13 +42,8 @@ pub enum TraceErrorKind {
         expected: &'static str,
     },
     /// A model without a price.
-    #[error("{message}")]
-    Model {
-        /// The price book's words.
-        message: String,
-        /// What it says to do.
-        hint: String,
-    },
+    #[error("{0}")]
+    Model(String),
     /// A moment before the trace begins.
     #[error("{0} is before the trace begins at 0")]
     NegativeTime(i64),
@@ -118,7 +113,10 @@ impl TraceError {
                     .to_owned()
             }
             TraceErrorKind::Wrong { expected } => format!("write {expected}"),
-            TraceErrorKind::Model { hint, .. } => hint.clone(),
+            TraceErrorKind::Model(_) => {
+                "name a model of `offpeak prices`, or replay all calls as another with `--model`"
+                    .to_owned()
+            }
             TraceErrorKind::NegativeTime(_) => {
                 "count milliseconds from the first call on".to_owned()
             }

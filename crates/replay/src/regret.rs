@@ -7,7 +7,8 @@
 //! their lane, read instead (`cold_writes`); tokens written once and never used again, plain instead
 //! (`unread_writes`). What then still lies above the least that any times could cost are tokens that
 //! nothing read because nothing marked them (`missing_marks`). The bound itself pays for the times as
-//! they are: `unavoidable`, taken off.
+//! they are: `unavoidable`, taken off. Blocks above the shortest prefix that is cached count with the
+//! first one that reaches it, as nothing shorter can be read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +18,7 @@ use offpeak_sim::{Foul, Lane, Referee, Tally};
 use serde::Serialize;
 
 use crate::game::{Billed, Item, PING_TOKENS, Record};
+use crate::policy::Facts;
 use crate::trace::Trace;
 
 /// Amounts above the bound by cause; they add up to realised less bound.
@@ -61,9 +63,10 @@ pub(crate) fn split(
     trace: &Trace,
     record: &Record,
     bound: &Bound,
+    facts: &Facts,
     referee: &mut Referee,
 ) -> Result<Regret, Foul> {
-    let mut again = Again::new(trace, &record.bill);
+    let mut again = Again::new(trace, &record.bill, facts);
     let paid = Usd::from_pico(record.total);
     again.unhedge();
     let unhedged = again.total(referee)?;
@@ -93,7 +96,7 @@ struct Line {
     ping: bool,
     deferrable: bool,
     model: usize,
-    /// Each block's node and tokens.
+    /// Each block's node, or the first one below it that can be read, and its tokens.
     path: Vec<(NodeId, u32)>,
     tally: Tally,
     forgiven: bool,
@@ -106,7 +109,7 @@ struct Again<'t> {
 }
 
 impl<'t> Again<'t> {
-    fn new(trace: &'t Trace, bill: &[Billed]) -> Self {
+    fn new(trace: &'t Trace, bill: &[Billed], facts: &Facts) -> Self {
         let mut models: Vec<&str> = Vec::new();
         let mut tries: Vec<Trie> = Vec::new();
         let mut lines = Vec::with_capacity(bill.len());
@@ -135,6 +138,12 @@ impl<'t> Again<'t> {
                     tokens: PING_TOKENS,
                 };
                 path.push((tries[model].extend(at, [placeholder]), PING_TOKENS));
+            }
+            let minimum = facts.model(&call.model).minimum;
+            let deep = |(node, _): &&(NodeId, u32)| tries[model].node(*node).depth >= minimum;
+            if let Some(&(first, _)) = path.iter().find(deep) {
+                let short = path.iter_mut().take_while(|(node, _)| *node != first);
+                short.for_each(|(node, _)| *node = first);
             }
             lines.push(Line {
                 lane: billed.lane,
@@ -180,16 +189,14 @@ impl<'t> Again<'t> {
     /// Tokens written although they had been written or read before are read.
     fn read_what_was_written(&mut self) {
         let mut known: HashSet<(usize, Lane, NodeId)> = HashSet::new();
-        for line in self.lines.iter_mut() {
-            for piece in pieces(line) {
-                let key = (line.model, line.lane, piece.node);
-                let before = known.contains(&key);
-                if piece.class != Class::Plain {
-                    known.insert(key);
-                }
-                if before {
-                    move_tokens(&mut line.tally, piece.class, Class::Read, piece.tokens);
-                }
+        for line in &mut self.lines {
+            let place = |piece: &Piece| (line.model, line.lane, piece.node);
+            let pieces = pieces(line);
+            let again: Vec<bool> = pieces.iter().map(|p| known.contains(&place(p))).collect();
+            let cached = pieces.iter().filter(|piece| piece.class != Class::Plain);
+            known.extend(cached.map(place));
+            for (piece, _) in pieces.iter().zip(again).filter(|(_, again)| *again) {
+                move_tokens(&mut line.tally, piece.class, Class::Read, piece.tokens);
             }
         }
     }
@@ -198,8 +205,10 @@ impl<'t> Again<'t> {
     fn leave_unread_plain(&mut self) {
         let mut uses: HashMap<(usize, Lane, NodeId), u32> = HashMap::new();
         for line in self.lines.iter().filter(|line| !line.forgiven) {
-            for piece in pieces(line).into_iter().filter(|p| p.class != Class::Plain) {
-                *uses.entry((line.model, line.lane, piece.node)).or_default() += 1;
+            let cached = pieces(line).into_iter().filter(|p| p.class != Class::Plain);
+            let nodes: HashSet<NodeId> = cached.map(|piece| piece.node).collect();
+            for node in nodes {
+                *uses.entry((line.model, line.lane, node)).or_default() += 1;
             }
         }
         for line in &mut self.lines {

@@ -111,21 +111,20 @@ pub fn replay(
         Game::new(trace, options.rules()).run(&mut Policy::new(PolicyName::Sync, &facts))?;
     let one = |&name: &PolicyName| {
         let record = Game::new(trace, options.rules()).run(&mut Policy::new(name, &facts))?;
-        score(name, trace, &record, &naive, &bound, options)
+        let mut referee = Referee::new(options.rules());
+        let regret = regret::split(trace, &record, &bound, &facts, &mut referee)?;
+        Ok(score(name, &record, &naive, &bound, regret))
     };
     policies.iter().map(one).collect()
 }
 
 fn score(
     policy: PolicyName,
-    trace: &Trace,
     record: &Record,
     naive: &Record,
     bound: &Bound,
-    options: &Options,
-) -> Result<Score, GameError> {
-    let mut referee = Referee::new(options.rules());
-    let regret = regret::split(trace, record, bound, &mut referee)?;
+    regret: Regret,
+) -> Score {
     let [naive, realised] = [naive.total, record.total].map(Usd::from_pico);
     let tokens = |of: fn(&offpeak_sim::Tally) -> u32| -> u64 {
         record
@@ -134,7 +133,7 @@ fn score(
             .map(|billed| u64::from(of(&billed.tally)))
             .sum()
     };
-    Ok(Score {
+    Score {
         policy,
         naive,
         realised,
@@ -146,7 +145,7 @@ fn score(
         deadline_misses: record.deadline_misses,
         attempts: record.attempts,
         regret,
-    })
+    }
 }
 
 /// The bound of a trace: the sum over its models.

@@ -125,7 +125,8 @@ const FIELDS: [&str; 8] = [
 ];
 
 impl Trace {
-    /// Reads a trace; `file` is its name in errors. Every model must have a price at `prices_at`.
+    /// Reads a trace; `file` is its name in errors. Every model must have a price at `prices_at`;
+    /// with `as_model`, all calls are taken as calls to that one, whatever they say.
     ///
     /// # Errors
     ///
@@ -135,8 +136,10 @@ impl Trace {
         file: &str,
         book: &Book,
         prices_at: Timestamp,
+        as_model: Option<&str>,
     ) -> Result<Self, TraceError> {
         let mut reader = Reader {
+            as_model,
             trace: Self::default(),
             sizes: HashMap::new(),
             jobs: HashMap::new(),
@@ -206,15 +209,6 @@ impl Trace {
             call.max_tokens,
         )
     }
-
-    /// The same calls to another model.
-    #[must_use]
-    pub fn with_model(mut self, model: &str) -> Self {
-        for call in &mut self.calls {
-            model.clone_into(&mut call.model);
-        }
-        self
-    }
 }
 
 type Fault = (String, TraceErrorKind);
@@ -224,6 +218,7 @@ struct Reader<'a> {
     /// Each block's id, tokens and the line it was first seen at.
     sizes: HashMap<String, (u64, u32, usize)>,
     jobs: HashMap<String, usize>,
+    as_model: Option<&'a str>,
     book: &'a Book,
     prices_at: Timestamp,
 }
@@ -293,6 +288,9 @@ impl Reader<'_> {
     fn model(&self, fields: &Map<String, Value>) -> Result<String, Fault> {
         let model = required(fields, "model")?.as_str();
         let model = model.ok_or_else(|| wrong("model", "a model's name"))?;
+        if let Some(instead) = self.as_model {
+            return Ok(instead.to_owned());
+        }
         if self
             .trace
             .calls
@@ -308,10 +306,7 @@ impl Reader<'_> {
         match priced {
             Ok(_) => Ok(model.to_owned()),
             Err(error) => {
-                let kind = TraceErrorKind::Model {
-                    message: error.to_string(),
-                    hint: error.hint(),
-                };
+                let kind = TraceErrorKind::Model(error.to_string());
                 Err(("model".to_owned(), kind))
             }
         }
@@ -430,7 +425,7 @@ mod tests {
     fn parse(text: &str) -> Result<Trace, TraceError> {
         let book = Book::embedded();
         let at = Timestamp::of_day(book.as_of()).unwrap();
-        Trace::parse(text, "t.jsonl", book, at)
+        Trace::parse(text, "t.jsonl", book, at, None)
     }
 
     #[test]

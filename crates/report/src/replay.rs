@@ -98,38 +98,3 @@ pub fn replay_text(view: &ReplayView, width: usize) -> String {
     let second = table(&columns, view.lines.iter().map(above).collect(), width);
     format!("{}\n{first}\n{second}", paragraph(&intro, 0, width))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_tables_of_a_replay() {
-        let usd = |text: &str| text.parse::<Usd>().unwrap();
-        let view = ReplayView {
-            calls: 20,
-            naive: usd("0.774"),
-            bound: usd("0.24222"),
-            lines: vec![ReplayLine {
-                policy: "last-block-5m".to_owned(),
-                realised: usd("0.24267"),
-                to_naive: 0.313_527,
-                to_bound: 1.001_858,
-                read: 202_400,
-                written: 16_600,
-                late: 0,
-                sent: 20,
-                causes: [
-                    Usd::ZERO,
-                    Usd::ZERO,
-                    Usd::ZERO,
-                    Usd::ZERO,
-                    usd("0.00045"),
-                    Usd::ZERO,
-                    Usd::ZERO,
-                ],
-            }],
-        };
-        insta::assert_snapshot!(replay_text(&view, 100));
-    }
-}

@@ -31,17 +31,13 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
         min_cacheable: args.min_cacheable,
         prices_at: settings::now(true),
     };
-    let mut trace = Trace::parse(
-        &read(path)?,
-        &path.display().to_string(),
-        &book,
-        options.prices_at,
-    )
-    .map_err(|error| ExpectedError::usage(error.to_string()).hint(error.hint()))?;
     if let Some(model) = &args.model {
         book.model(model)?.step_above(options.prices_at)?;
-        trace = trace.with_model(model);
     }
+    let file = path.display().to_string();
+    let as_model = args.model.as_deref();
+    let trace = Trace::parse(&read(path)?, &file, &book, options.prices_at, as_model)
+        .map_err(|error| ExpectedError::usage(error.to_string()).hint(error.hint()))?;
     let policies = if args.policies.is_empty() {
         PolicyName::ALL.to_vec()
     } else {
@@ -52,7 +48,7 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
     let scores = scores.unwrap_or_else(|error| unreachable!("{error}"));
     let view = view(&trace, &scores);
     let answer = json!({
-        "trace": path.display().to_string(),
+        "trace": file,
         "calls": trace.calls.len(),
         "seed": args.seed,
         "prices_at": options.prices_at.to_string(),

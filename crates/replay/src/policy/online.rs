@@ -6,7 +6,7 @@
 //! their prompts, or where the trace names none, by what came before. A hit renews what it read for an
 //! hour at no cost, as long as answers say that such entries are still there.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use offpeak_core::plan::{
@@ -46,7 +46,7 @@ pub(crate) struct Online {
     held: Vec<(Arc<Visible>, Timestamp)>,
     /// Tokens that a call under way is believed to read, and the nodes it writes.
     under_way: HashMap<usize, (u64, Vec<NodeId>)>,
-    planned: HashMap<usize, Marks>,
+    planned: HashMap<usize, Vec<Planned>>,
     /// Answers that read what was believed, and that did not.
     kept: u64,
     broken: u64,
@@ -63,6 +63,15 @@ struct Belief {
     like: (usize, usize),
     kind: Option<Role>,
     due: Option<Timestamp>,
+}
+
+/// A mark that was chosen ahead.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    at: usize,
+    ttl: Ttl,
+    /// The next call with it comes within five minutes, and so in time to renew it.
+    soon: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -133,9 +142,25 @@ impl Online {
         }
         let crossings = timed_crossings(&trie, &segments, &self.fact.sync, AVAILABLE);
         let marking = best_marks(&segments, &crossings, MAX_BREAKPOINTS);
-        for (call, end) in calls.iter().zip(ends) {
-            let marks = marking.on_path(&trie.path(end));
-            self.planned.insert(call.number, marks);
+        let mut soon: HashSet<(usize, NodeId)> = HashSet::new();
+        for segment in &segments.list {
+            for pair in segment.users.windows(2) {
+                let [this, next] = [pair[0], pair[1]].map(|call| trie.calls()[call as usize].0);
+                let gap = next - this;
+                if AVAILABLE <= gap && gap < lifetime(Ttl::FiveMinutes) - MARGIN {
+                    soon.insert((pair[0] as usize, segment.node));
+                }
+            }
+        }
+        for (index, (call, end)) in calls.iter().zip(ends).enumerate() {
+            let path = trie.path(end);
+            let marks = marking.on_path(&path).into_iter();
+            let marks = marks.map(|(at, ttl)| Planned {
+                at,
+                ttl,
+                soon: soon.contains(&(index, path[at])),
+            });
+            self.planned.insert(call.number, marks.collect());
         }
     }
 
@@ -146,7 +171,11 @@ impl Online {
         }
         // Nobody waits for a call that came back from a batch, but its lane must not stop.
         let until = if call.deferrable { now } else { call.at } + HELD;
+        let held = self.held.len();
         self.decide(now, call, until, out);
+        if self.held.len() > held {
+            out.push(Action::Wake(until));
+        }
     }
 
     /// The answer of a call began: what it wrote can be read.
@@ -278,7 +307,6 @@ impl Online {
             .iter()
             .rposition(|n| live(n).is_some_and(|e| e.writer.is_some()));
         if coming > hit && now < until {
-            out.push(Action::Wake(until));
             self.held.push((call, until));
             return;
         }
@@ -298,14 +326,11 @@ impl Online {
         let beyond = |&(at, _): &(usize, Ttl)| {
             hit.is_none_or(|hit| at > hit) && self.is_long_enough(path[at])
         };
-        let mut marks: Marks = match self.planned.get(&call.number) {
-            Some(planned) => planned.iter().copied().filter(beyond).collect(),
-            None => self
-                .parts(call, path, hit)
-                .into_iter()
-                .filter(beyond)
-                .collect(),
+        let chosen: Marks = match self.planned.get(&call.number) {
+            Some(planned) => planned.iter().map(|mark| self.written(mark)).collect(),
+            None => self.parts(call, path, hit),
         };
+        let mut marks: Marks = chosen.into_iter().filter(beyond).collect();
         // One slot is kept for what is read.
         while marks.len() + usize::from(hit.is_some()) > MAX_BREAKPOINTS {
             marks.remove(marks.len() / 2);
@@ -337,6 +362,15 @@ impl Online {
             }
         }
         marks
+    }
+
+    /// A planned mark as it is written: what the next hit renews for an hour costs no hour's write.
+    fn written(&self, mark: &Planned) -> (usize, Ttl) {
+        if mark.soon && self.renews() {
+            (mark.at, Ttl::FiveMinutes)
+        } else {
+            (mark.at, mark.ttl)
+        }
     }
 
     /// Marks by the parts of a prompt: behind each part that other calls may have as well, if it is

@@ -26,6 +26,8 @@ use super::Facts;
 const COLLECTED: Span = Span::from_secs(3_600);
 /// Rows that go ahead in one batch: it hides its results until all of them are done.
 const CANARIES: usize = 50;
+/// Campaigns that a model's calls are spread over, so that one slow canary doesn't hold up all groups.
+const CAMPAIGNS: usize = 50;
 /// Levels of prefixes that are sent ahead one after the other.
 const LEVELS: u32 = 3;
 /// How old a canary's entry may be for the rows behind it to start in time.
@@ -102,6 +104,14 @@ struct Campaign {
     since: Timestamp,
     level: u32,
     again: u32,
+}
+
+/// A call with its marks and the nodes that they stand at.
+#[derive(Debug, Clone)]
+struct Marked {
+    call: usize,
+    marks: Marks,
+    nodes: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -302,26 +312,31 @@ impl Patient {
             marking = unmarked;
         }
         calls.sort_by_cached_key(|call| trie.path(ends[call]));
-        let mut campaign = Campaign {
-            marks: HashMap::new(),
-            marked: HashMap::new(),
-            waiting: calls,
-            covered: BTreeSet::new(),
-            ahead: 0,
-            since: now,
-            level: 0,
-            again: 0,
-        };
-        for &call in &campaign.waiting {
+        // Groups by their topmost marked prefix, neighbours in the trie beside each other.
+        let mut groups: Vec<(Option<NodeId>, Vec<Marked>)> = Vec::new();
+        for call in calls {
             let path = trie.path(ends[&call]);
             let marks = marking.on_path(&path);
-            campaign
-                .marked
-                .insert(call, marks.iter().map(|&(at, _)| path[at]).collect());
-            campaign.marks.insert(call, marks);
+            let nodes: Vec<NodeId> = marks.iter().map(|&(at, _)| path[at]).collect();
+            let top = nodes.first().copied();
+            let marked = Marked { call, marks, nodes };
+            match groups.last_mut() {
+                Some((before, rows)) if *before == top => rows.push(marked),
+                _ => groups.push((top, vec![marked])),
+            }
         }
-        self.campaigns.push(campaign);
-        self.go_on(now, self.campaigns.len() - 1, out);
+        let (alone, shared): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(top, _)| top.is_none());
+        // What shares nothing waits for nobody; the others for the canaries of a few groups at most.
+        let together = shared.len().div_ceil(CAMPAIGNS).clamp(1, CANARIES);
+        let shared = shared.chunks(together).map(<[_]>::to_vec);
+        for groups in std::iter::once(alone).chain(shared) {
+            let rows: Vec<Marked> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
+            if !rows.is_empty() {
+                self.campaigns.push(Campaign::new(now, rows));
+                self.go_on(now, self.campaigns.len() - 1, out);
+            }
+        }
     }
 
     fn expected_cost(&self, marking: &Marking, rates: &Rates, calls: &[usize]) -> Usd {
@@ -350,6 +365,10 @@ impl Patient {
             campaign.again += 1;
             campaign.level = 0;
             campaign.covered.clear();
+        } else if stale {
+            // Rows that start together and find nothing would all write.
+            campaign.marks.clear();
+            campaign.level = LEVELS;
         }
         let mut canaries = Vec::new();
         if has_time && campaign.level < LEVELS {
@@ -454,6 +473,25 @@ impl Patient {
 }
 
 impl Campaign {
+    fn new(now: Timestamp, rows: Vec<Marked>) -> Self {
+        let mut campaign = Self {
+            marks: HashMap::new(),
+            marked: HashMap::new(),
+            waiting: Vec::with_capacity(rows.len()),
+            covered: BTreeSet::new(),
+            ahead: 0,
+            since: now,
+            level: 0,
+            again: 0,
+        };
+        for Marked { call, marks, nodes } in rows {
+            campaign.waiting.push(call);
+            campaign.marks.insert(call, marks);
+            campaign.marked.insert(call, nodes);
+        }
+        campaign
+    }
+
     /// One call for each topmost marked prefix that no call ahead has yet; it covers its whole path.
     fn take_canaries(&mut self) -> Vec<usize> {
         let mut frontier: BTreeSet<NodeId> = BTreeSet::new();

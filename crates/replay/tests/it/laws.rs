@@ -65,6 +65,10 @@ proptest! {
             prop_assert!(score.bound <= score.realised, "{score:?}");
             prop_assert_eq!(score.regret.total(), score.realised - score.bound);
             prop_assert!(score.regret.unavoidable <= Usd::ZERO);
+            let regret = score.regret;
+            for cause in [regret.hedged, regret.route, regret.pings, regret.cold_writes, regret.unread_writes] {
+                prop_assert!(cause >= Usd::ZERO, "{regret:?}");
+            }
             let calls = u64::try_from(trace.calls.len()).unwrap();
             prop_assert!(score.attempts >= calls);
             if score.policy == PolicyName::Auto {
