@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_replay::{PolicyName, Workload};
 use offpeak_sim::ASSUMPTIONS;
 
 use crate::error::EXIT_CODES;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Sim(Box<SimArgs>),
     /// Show the price book
     Prices(PricesArgs),
+    /// Replay recorded traffic under several policies, beside the least that it could cost
+    Replay(ReplayArgs),
     /// Check the set-up and say what to fix
     Doctor(DoctorArgs),
 }
@@ -261,6 +264,53 @@ pub(crate) struct PricesArgs {
     /// The prices of that day, or moment (RFC 3339) [default: now]
     #[arg(long, value_name = "DATE")]
     pub(crate) at: Option<Moment>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The trace: a JSONL file with a call per line
+    #[arg(value_name = "TRACE", required_unless_present = "generate")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Write the trace of a benchmark workload to stdout instead: W1 to W9, W5b
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["trace", "policies", "model", "profile", "workers", "domains", "min_cacheable"])]
+    pub(crate) generate: Option<Workload>,
+    /// The policies, separated by commas: sync, last-block-5m, last-block-1h, second-5m, batch, batch+1h,
+    /// auto [default: all]
+    #[arg(long = "policy", value_name = "POLICY", value_delimiter = ',')]
+    pub(crate) policies: Vec<PolicyName>,
+    /// Replay all calls as if they had gone to this model
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// How fast batches get done
+    #[arg(long, value_enum, default_value_t = BatchProfile::Fast)]
+    pub(crate) profile: BatchProfile,
+    /// Rows of a batch that run at the same time
+    #[arg(long, value_name = "C", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) workers: u32,
+    /// Caches that calls are spread over by chance
+    #[arg(long, value_name = "D", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) domains: u32,
+    /// Seed of batch schedules, or of the workload
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The shortest prefix that is cached, instead of each model's own
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) min_cacheable: Option<u64>,
+}
+
+/// How fast batches get done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BatchProfile {
+    /// Within 25 minutes
+    Fast,
+    /// Rows end after twenty minutes on average
+    Normal,
+    /// Four rows in five within an hour, one in twenty never
+    SlowTail,
+    /// Nothing for 23 hours
+    Stuck,
+    /// Never
+    Dead,
 }
 
 #[derive(Debug, Args)]

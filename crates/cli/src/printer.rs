@@ -54,6 +54,11 @@ impl Printer {
         to_stdout(&text)
     }
 
+    /// Data on stdout that is what it is, with or without `--json`.
+    pub(crate) fn data(self, text: &str) -> Result<(), ExpectedError> {
+        to_stdout(text)
+    }
+
     /// A line for people that they can do without.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {

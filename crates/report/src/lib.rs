@@ -9,11 +9,13 @@ mod jobs;
 mod layout;
 mod plan;
 mod prices;
+mod replay;
 mod status;
 mod summary;
 
 pub use jobs::{JobLine, jobs_text};
 pub use plan::{PlanContext, plan_text};
 pub use prices::prices_text;
+pub use replay::{CAUSES, ReplayLine, ReplayView, replay_text};
 pub use status::{ShardCount, StatusView, status_text};
 pub use summary::{Summary, summary_text};

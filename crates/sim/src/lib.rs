@@ -60,6 +60,7 @@ mod profile;
 mod prompt;
 mod query;
 mod rate;
+mod referee;
 mod reply;
 mod route;
 mod rule;
@@ -84,6 +85,7 @@ pub use fault::{
 pub use http::{Body, Fate, Reply, Request};
 pub use profile::Profile;
 pub use rate::Limits;
+pub use referee::{Ended, Foul, Play, Played, Referee, RefereeRules, RowEnd};
 pub use rule::{BadRules, Rule};
 pub use save::BadState;
 pub use stream::{Ending, Events, StreamFault};

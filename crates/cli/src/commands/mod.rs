@@ -4,6 +4,7 @@ mod doctor;
 mod jobs;
 mod plan;
 mod prices;
+mod replay;
 mod run;
 mod sim;
 mod status;
@@ -64,6 +65,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Status(args) => status::status(&args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),
+        Command::Replay(args) => replay::replay(&args, settings),
         Command::Doctor(args) => doctor::doctor(args, settings),
     }
 }

@@ -6,7 +6,9 @@ use crate::sandbox::{Sandbox, assert_said};
 fn every_command_explains_itself() {
     let sandbox = Sandbox::new();
     assert_said("help", &sandbox.offpeak("--help"));
-    for command in ["plan", "run", "jobs", "status", "sim", "prices", "doctor"] {
+    for command in [
+        "plan", "run", "jobs", "status", "sim", "prices", "replay", "doctor",
+    ] {
         assert_said(
             &format!("help_{command}"),
             &sandbox.offpeak(&format!("{command} --help")),

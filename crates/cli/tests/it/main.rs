@@ -10,6 +10,7 @@ mod help;
 mod jobs;
 mod kill;
 mod over_http;
+mod replay;
 mod sandbox;
 mod simulator;
 mod tables;

@@ -17,10 +17,13 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("store", &["wire", "core"]),
     ("engine", &["wire", "core", "client", "store"]),
     ("sim", &["wire"]),
+    ("replay", &["wire", "core", "sim"]),
     ("report", &["wire", "core"]),
     (
         "cli",
-        &["wire", "core", "client", "store", "engine", "sim", "report"],
+        &[
+            "wire", "core", "client", "store", "engine", "sim", "replay", "report",
+        ],
     ),
     ("bench", &["wire", "core", "engine"]),
     ("fuzz", &["wire", "sim"]),
@@ -30,6 +33,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("offpeak-wire", &[]),
     ("offpeak-core", &[]),
+    ("offpeak-replay", &[]),
     ("offpeak-report", &[]),
     ("offpeak-sim", &["--no-default-features"]),
 ];

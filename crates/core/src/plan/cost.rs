@@ -193,8 +193,15 @@ mod tests {
                 missing(0.7, Ttl::FiveMinutes),
                 [94.656, 56.794, 18.931],
             ),
+            (true, missing(0.3, Ttl::OneHour), [81.438, 48.863, 16.288]),
             (true, missing(0.02, Ttl::OneHour), [51.513, 30.908, 10.303]),
+            (
+                true,
+                missing(0.02, Ttl::FiveMinutes),
+                [50.669, 30.401, 10.134],
+            ),
             (true, one(Ttl::OneHour), [49.396, 29.638, 9.879]),
+            (true, one(Ttl::FiveMinutes), [49.388, 29.633, 9.878]),
         ];
         let sync = [class(5, 500, 25), class(3, 300, 15), class(1, 100, 5)];
         for (batch, caching, expected) in table {
@@ -204,6 +211,83 @@ mod tests {
                 assert!(
                     (cost - expected).abs() < 6e-4,
                     "{caching:?}: {cost} is not {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_synchronous_write_ahead_of_the_nightly_job() {
+        // The write for an hour at the synchronous price, then rows that all read.
+        for (rates, expected) in [
+            (class(5, 500, 25), 49.420),
+            (class(3, 300, 15), 29.652),
+            (class(1, 100, 5), 9.884),
+        ] {
+            let ahead = 4_500.0 * rates.write_1h as f64 * 1e-12;
+            let all_read = Caching::Marked {
+                ttl: Ttl::OneHour,
+                writes: 0,
+            };
+            let cost = ahead + route_cost(&NIGHTLY, &halved(rates), all_read).total();
+            assert!((cost - expected).abs() < 6e-4, "{cost} is not {expected}");
+        }
+    }
+
+    /// What a prefix costs over some calls, in thousandths of its plain price once.
+    fn prefix_cost(calls: u64, rates: &Rates, caching: Caching) -> f64 {
+        let load = Load {
+            calls,
+            prefix: 1e12,
+            suffix: 0.0,
+            output: 0.0,
+        };
+        route_cost(&load, rates, caching).prefix
+    }
+
+    #[test]
+    fn one_write_and_some_reads_by_hand() {
+        let rates = Rates {
+            input: 1_000,
+            write_5m: 1_250,
+            write_1h: 2_000,
+            read: 100,
+            output: 5_000,
+        };
+        let table = [
+            (0, 1_250.0, 2_000.0),
+            (1, 1_350.0, 2_100.0),
+            (2, 1_450.0, 2_200.0),
+            (3, 1_550.0, 2_300.0),
+            (5, 1_750.0, 2_500.0),
+        ];
+        for (reads, five, hour) in table {
+            for (ttl, expected) in [(Ttl::FiveMinutes, five), (Ttl::OneHour, hour)] {
+                let cost = prefix_cost(reads + 1, &rates, Caching::Marked { ttl, writes: 1 });
+                assert!(
+                    (cost - expected).abs() < 1e-9,
+                    "{ttl:?}, {reads} reads: {cost}"
+                );
+            }
+        }
+        // In a batch, by the share of calls that hit: 0, 30, 70, 98 and 100 %, and at break-even.
+        let batch = halved(rates);
+        let table = [
+            (10_000, 0, 625.0, 1_000.0),
+            (10_000, 3_000, 452.5, 715.0),
+            (10_000, 7_000, 222.5, 335.0),
+            (10_000, 9_800, 61.5, 69.0),
+            (10_000, 10_000, 50.0, 50.0),
+            (19, 10, 322.368, 500.0),
+        ];
+        for (calls, hits, five, hour) in table {
+            for (ttl, expected) in [(Ttl::FiveMinutes, five), (Ttl::OneHour, hour)] {
+                let writes = calls - hits;
+                let total = prefix_cost(calls, &batch, Caching::Marked { ttl, writes });
+                let cost = total / calls as f64;
+                assert!(
+                    (cost - expected).abs() < 1e-3,
+                    "{ttl:?}, {hits} of {calls}: {cost}"
                 );
             }
         }

@@ -5,24 +5,51 @@
 //! the preamble (tools and system prompt) the same across many calls? Then it is cached. Everything
 //! here is a pure function of the workload, the price book and `now`. Leaves out how rows are
 //! grouped and cut into shards, and when a running batch is given up (`job`).
+//!
+//! Beside the decision stands the arithmetic of the cache: which prompts share what (`trie`), where
+//! marks go (`marks`, `conversation`), how long entries are kept (`ttl`, `survival`), what is sent
+//! ahead of a batch (`warm`, `posterior`), and what all of it costs at the very least (`bound`).
 
+mod bound;
+mod clairvoyant;
+mod conversation;
 mod cost;
 mod decide;
 mod explain;
 mod group;
+mod marks;
+mod posterior;
 mod reason;
 mod route;
+mod survival;
 pub(crate) mod timing;
 mod tokens;
+mod trie;
+mod ttl;
+mod warm;
 mod workload;
 
 #[cfg(test)]
+mod cache_laws;
+#[cfg(test)]
 mod laws;
 
+pub use bound::{Bound, Demand, LaneRates, Terms, lower_bound};
+pub use clairvoyant::{PrefixRates, offline_optimum, timeless_optimum};
+pub use conversation::{Turn, conversation_marks, within_look_back};
 pub use cost::{Caching, Expense, HitRate, Load, break_even_calls, hit_threshold, route_cost};
 pub use decide::{PlanError, decide};
+pub use marks::{
+    Crossing, Marking, best_marks, expected_crossings, marked_cost, timed_crossings,
+    warmed_crossings,
+};
+pub use posterior::HitPosterior;
 pub use reason::{Answer, Because, Preamble, Question, Reason};
 pub use route::{Assumptions, Barred, GroupPlan, Plan, Route, RouteCost, Saving, Sensitivity};
+pub use survival::{Gap, Survival};
 pub use timing::Timing;
 pub use tokens::{TokenRange, Tokenizer};
+pub use trie::{Node, NodeId, PromptBlock, Segment, Segments, Trie, cold_arrivals};
+pub use ttl::{Habit, best_habit, ping_limit, ping_pays, write_on_sighting};
+pub use warm::{ColdGroup, Warming, warming};
 pub use workload::{GroupProfile, Need, Sums, Workload};

@@ -36,7 +36,8 @@ pub struct Timing {
 
 impl Timing {
     /// The times of so many rows with a deadline.
-    pub(crate) fn of(slack: Span, rows: u64) -> Self {
+    #[must_use]
+    pub fn of(slack: Span, rows: u64) -> Self {
         let micros_per_call = 60_000_000 / i64::from(SYNC_CALLS_PER_MINUTE);
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         Self {

@@ -1,0 +1,163 @@
+//! Who decides in a replay: the reference policies, which are what clients commonly do, and `auto`,
+//! which is offpeak's own decision. Each has a file; none sees more than `game` lets it.
+
+mod auto;
+mod online;
+mod patient;
+mod reference;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use offpeak_core::price::{Book, Rates};
+use offpeak_core::units::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::game::{Action, Event};
+use crate::score::{Options, lanes};
+use crate::trace::Trace;
+
+use auto::Auto;
+use reference::Reference;
+
+/// A policy by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyName {
+    /// Every call at once, no cache.
+    Sync,
+    /// Every call at once, its last block marked for five minutes: automatic caching.
+    LastBlock5m,
+    /// The same for an hour.
+    LastBlock1h,
+    /// Every call at once, the deepest beginning seen before marked for five minutes.
+    Second5m,
+    /// Calls that can wait in batches, the others at once; no cache.
+    Batch,
+    /// The same, with shared beginnings of batches marked for an hour, all rows at once.
+    Batch1h,
+    /// offpeak's own decision.
+    Auto,
+}
+
+impl PolicyName {
+    /// All, in table order.
+    pub const ALL: [Self; 7] = [
+        Self::Sync,
+        Self::LastBlock5m,
+        Self::LastBlock1h,
+        Self::Second5m,
+        Self::Batch,
+        Self::Batch1h,
+        Self::Auto,
+    ];
+
+    /// The name in options and outputs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::LastBlock5m => "last-block-5m",
+            Self::LastBlock1h => "last-block-1h",
+            Self::Second5m => "second-5m",
+            Self::Batch => "batch",
+            Self::Batch1h => "batch+1h",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for PolicyName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Takes `sync+5m` and `sync+1h` for automatic caching too.
+impl FromStr for PolicyName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text {
+            "sync+5m" => "last-block-5m",
+            "sync+1h" => "last-block-1h",
+            other => other,
+        };
+        let known = Self::ALL.into_iter().find(|policy| policy.as_str() == name);
+        known.ok_or_else(|| {
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{text}` is not a policy; the policies are {all}")
+        })
+    }
+}
+
+/// What policies know of a model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fact {
+    pub(crate) sync: Rates,
+    /// `None` if it is not sold in batches.
+    pub(crate) batch: Option<Rates>,
+    pub(crate) minimum: u64,
+}
+
+/// What policies know of the models of a trace.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts(HashMap<String, Fact>);
+
+impl Facts {
+    pub(crate) fn of(trace: &Trace, book: &Book, options: &Options) -> Self {
+        let mut facts = HashMap::new();
+        for call in &trace.calls {
+            if facts.contains_key(&call.model) {
+                continue;
+            }
+            let model = book.model(&call.model);
+            let model = model.expect("every model of a trace is in the book");
+            let lanes = lanes(model, options.prices_at, false);
+            let lanes = lanes.expect("every model of a trace has a price");
+            let fact = Fact {
+                sync: lanes.sync,
+                batch: model.batch.then_some(lanes.batch),
+                minimum: options.minimum(model),
+            };
+            facts.insert(call.model.clone(), fact);
+        }
+        Self(facts)
+    }
+
+    pub(crate) fn model(&self, name: &str) -> &Fact {
+        self.0
+            .get(name)
+            .expect("the facts are of the trace that is replayed")
+    }
+}
+
+/// A policy at work.
+#[derive(Debug)]
+pub(crate) enum Policy {
+    Reference(Box<Reference>),
+    Auto(Box<Auto>),
+}
+
+impl Policy {
+    pub(crate) fn new(name: PolicyName, facts: &Facts) -> Self {
+        match name {
+            PolicyName::Auto => Self::Auto(Box::new(Auto::new(facts.clone()))),
+            name => Self::Reference(Box::new(Reference::new(name, facts.clone()))),
+        }
+    }
+
+    /// One step: something happened, what is to be done?
+    pub(crate) fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Action>) {
+        match self {
+            Self::Reference(reference) => reference.step(now, event, out),
+            Self::Auto(auto) => auto.step(now, event, out),
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! `auto` for calls that can wait: when they go into batches, which of them go ahead so that the
+//! others find their prefixes written, and when a batch is given up because the deadline comes first.
+//!
+//! Calls are collected until the earliest of them could not wait any longer for two batches and the
+//! reserve to do without them; a job's calls go when the last of them has come. One row for each
+//! prefix goes ahead, level by level, and the others follow when its batch has ended. Whatever has not
+//! come back when the synchronous lane needs all the time that is left is cancelled and sent there, at
+//! a cautious pace.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use offpeak_core::plan::{
+    Crossing, Marking, NodeId, Timing, Trie, best_marks, marked_cost, warmed_crossings,
+};
+use offpeak_core::price::Rates;
+use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
+use offpeak_wire::limits::{MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
+
+use crate::game::{Action, Marks, RowFate, Visible};
+use crate::trace::Block;
+
+use super::Facts;
+
+/// How long a call without a deadline waits for company.
+const COLLECTED: Span = Span::from_secs(3_600);
+/// Rows that go ahead in one batch: it hides its results until all of them are done.
+const CANARIES: usize = 50;
+/// Campaigns that a model's calls are spread over, so that one slow canary doesn't hold up all groups.
+const CAMPAIGNS: usize = 50;
+/// Levels of prefixes that are sent ahead one after the other.
+const LEVELS: u32 = 3;
+/// How old a canary's entry may be for the rows behind it to start in time.
+const FRESH: Span = Span::from_secs(3_600 - 60 - 150);
+/// Times that canaries whose batch took too long are sent again.
+const AGAIN: u32 = 2;
+/// Batches that rows with a deadline are spread over: what has ended needs no second way.
+const SHARDS: usize = 10;
+/// Fewer rows than this stay together.
+const SPREAD_FROM: usize = 100;
+/// Between two synchronous calls of those that came back.
+const PACE: Span = Span::from_millis(120);
+
+#[derive(Debug)]
+pub(crate) struct Patient {
+    facts: Facts,
+    calls: HashMap<usize, Arc<Visible>>,
+    /// Calls of each job that have not come yet.
+    expected: HashMap<usize, usize>,
+    queue: Queue,
+    campaigns: Vec<Campaign>,
+    shards: BTreeMap<u32, Shard>,
+    next_shard: u32,
+    /// Calls on their way to the synchronous lane, and when the next may go.
+    returned: VecDeque<usize>,
+    slot: Timestamp,
+    expired: BTreeSet<usize>,
+    /// The last moment at which nothing has to be given up.
+    line: Option<Timestamp>,
+    /// The next moment that was asked for.
+    woken: Option<Timestamp>,
+}
+
+/// Calls that are being collected.
+#[derive(Debug, Default)]
+struct Queue {
+    calls: Vec<usize>,
+    /// When the first of those without a deadline has waited long enough.
+    company: Option<Timestamp>,
+    /// The earliest deadline.
+    pressed: Option<Timestamp>,
+}
+
+impl Queue {
+    fn push(&mut self, call: &Visible) {
+        self.calls.push(call.number);
+        let (earliest, at) = match call.deadline {
+            None => (&mut self.company, call.at + COLLECTED),
+            Some(deadline) => (&mut self.pressed, deadline),
+        };
+        *earliest = Some(earliest.map_or(at, |before| before.min(at)));
+    }
+
+    /// When it has to be emptied: two batches and the reserve before the earliest deadline.
+    fn flush_at(&self) -> Option<Timestamp> {
+        let rows = u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
+        let needed = Timing::of(Span::ZERO, rows).two_batches();
+        let pressed = self.pressed.map(|deadline| deadline - needed);
+        [self.company, pressed].into_iter().flatten().min()
+    }
+}
+
+/// Calls of one model that are marked together.
+#[derive(Debug)]
+struct Campaign {
+    marks: HashMap<usize, Marks>,
+    /// The marked nodes of each call, from the top.
+    marked: HashMap<usize, Vec<NodeId>>,
+    /// Calls that were not sent yet, neighbours in the trie beside each other.
+    waiting: Vec<usize>,
+    covered: BTreeSet<NodeId>,
+    /// Batches of canaries that have not ended, and when they were sent.
+    ahead: usize,
+    since: Timestamp,
+    level: u32,
+    again: u32,
+}
+
+/// A call with its marks and the nodes that they stand at.
+#[derive(Debug, Clone)]
+struct Marked {
+    call: usize,
+    marks: Marks,
+    nodes: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    campaign: usize,
+    calls: Vec<usize>,
+    canary: bool,
+}
+
+impl Patient {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self {
+            facts,
+            calls: HashMap::new(),
+            expected: HashMap::new(),
+            queue: Queue::default(),
+            campaigns: Vec::new(),
+            shards: BTreeMap::new(),
+            next_shard: 0,
+            returned: VecDeque::new(),
+            slot: Timestamp::EPOCH,
+            expired: BTreeSet::new(),
+            line: None,
+            woken: None,
+        }
+    }
+
+    /// Calls of a job that will come.
+    pub(crate) fn expect(&mut self, calls: &[Arc<Visible>]) {
+        for job in calls.iter().filter_map(|call| call.job) {
+            *self.expected.entry(job).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn arrived(&mut self, now: Timestamp, call: Arc<Visible>, out: &mut Vec<Action>) {
+        let job = call.job;
+        self.queue.push(&call);
+        self.calls.insert(call.number, call);
+        let last_of_job = job.filter(|job| {
+            self.expected.get_mut(job).is_some_and(|left| {
+                *left = left.saturating_sub(1);
+                *left == 0
+            })
+        });
+        if let Some(job) = last_of_job {
+            let mut ready = Vec::new();
+            for call in std::mem::take(&mut self.queue).calls {
+                if self.calls[&call].job == Some(job) {
+                    ready.push(call);
+                } else {
+                    self.queue.push(&self.calls[&call]);
+                }
+            }
+            self.launch(now, ready, out);
+        }
+        if let Some(at) = self.queue.flush_at() {
+            self.wake_at(at, out);
+        }
+    }
+
+    /// Asks for a moment, unless an earlier one that is still to come will ask again.
+    fn wake_at(&mut self, at: Timestamp, out: &mut Vec<Action>) {
+        if self.woken.is_none_or(|before| at < before) {
+            self.woken = Some(at);
+            out.push(Action::Wake(at));
+        }
+    }
+
+    pub(crate) fn wake(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        if self.woken.is_some_and(|at| at <= now) {
+            self.woken = None;
+        }
+        if self.queue.flush_at().is_some_and(|at| at <= now) {
+            let queue = std::mem::take(&mut self.queue);
+            self.launch(now, queue.calls, out);
+        }
+        if self.line.is_some_and(|line| line <= now) {
+            self.hold_the_line(now, out);
+        }
+        for at in [self.queue.flush_at(), self.line].into_iter().flatten() {
+            self.wake_at(at, out);
+        }
+    }
+
+    pub(crate) fn ended(
+        &mut self,
+        now: Timestamp,
+        shard: u32,
+        rows: &[(usize, RowFate)],
+        out: &mut Vec<Action>,
+    ) {
+        let Some(shard) = self.shards.remove(&shard) else {
+            return;
+        };
+        let mut again = Vec::new();
+        for &(call, fate) in rows {
+            match fate {
+                RowFate::Answered => {
+                    self.calls.remove(&call);
+                }
+                RowFate::Expired if self.expired.insert(call) => again.push(call),
+                RowFate::Expired | RowFate::Canceled => self.returned.push_back(call),
+            }
+        }
+        if !again.is_empty() {
+            self.launch(now, again, out);
+        }
+        if shard.canary {
+            let campaign = &mut self.campaigns[shard.campaign];
+            campaign.ahead -= 1;
+            if campaign.ahead == 0 {
+                self.go_on(now, shard.campaign, out);
+            }
+        }
+        self.hold_the_line(now, out);
+    }
+
+    /// The calls that go out at once now.
+    pub(crate) fn due(&mut self, now: Timestamp, out: &mut Vec<Action>) -> Vec<Arc<Visible>> {
+        let mut due = Vec::new();
+        while self.slot <= now
+            && let Some(call) = self.returned.pop_front()
+        {
+            self.slot = now.max(self.slot) + PACE;
+            due.extend(self.calls.remove(&call));
+        }
+        if !self.returned.is_empty() {
+            self.wake_at(self.slot, out);
+        }
+        due
+    }
+
+    /// Sends calls on their way, model by model.
+    fn launch(&mut self, now: Timestamp, calls: Vec<usize>, out: &mut Vec<Action>) {
+        let mut by_model: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for call in calls {
+            let model = self.calls[&call].model.clone();
+            by_model.entry(model).or_default().push(call);
+        }
+        for (model, calls) in by_model {
+            let rows = u64::try_from(calls.len()).unwrap_or(u64::MAX);
+            let has_time = |call: &usize| {
+                let deadline = self.calls[call].deadline;
+                deadline.is_none_or(|at| Timing::of(at - now, rows).allows_canary())
+            };
+            let (calm, pressed): (Vec<_>, Vec<_>) = calls.into_iter().partition(has_time);
+            for calls in [calm, pressed]
+                .into_iter()
+                .filter(|calls| !calls.is_empty())
+            {
+                self.launch_model(now, &model, calls, out);
+            }
+        }
+        self.hold_the_line(now, out);
+    }
+
+    fn launch_model(
+        &mut self,
+        now: Timestamp,
+        model: &str,
+        mut calls: Vec<usize>,
+        out: &mut Vec<Action>,
+    ) {
+        let fact = *self.facts.model(model);
+        let Some(batch) = fact.batch else {
+            self.returned.extend(calls);
+            return;
+        };
+        let mut trie = Trie::new();
+        let mut ends: HashMap<usize, NodeId> = HashMap::new();
+        for call in &calls {
+            let visible = &self.calls[call];
+            let blocks = visible.blocks.iter().map(Block::prompt);
+            ends.insert(*call, trie.insert(visible.at, blocks));
+        }
+        let segments = trie.contracted(fact.minimum);
+        let crossings = warmed_crossings(&segments, &batch);
+        // What goes ahead is read a turnaround later, which five minutes seldom outlast.
+        let hourly = crossings.into_iter().map(|crossing| Crossing {
+            marked_5m: None,
+            ..crossing
+        });
+        let hourly: Vec<Crossing> = hourly.collect();
+        let mut marking = best_marks(&segments, &hourly, MAX_BREAKPOINTS);
+        if !self.allows_canary(now, &calls) {
+            let unmarked = best_marks(&segments, &hourly, 0);
+            let warm = best_marks(
+                &segments,
+                &warmed_crossings(&segments, &fact.sync),
+                MAX_BREAKPOINTS,
+            );
+            let [on_sync, in_batch] = [(&warm, fact.sync), (&unmarked, batch)]
+                .map(|(marking, rates)| self.expected_cost(marking, &rates, &calls));
+            if on_sync < in_batch {
+                self.returned.extend(calls);
+                return;
+            }
+            marking = unmarked;
+        }
+        calls.sort_by_cached_key(|call| trie.path(ends[call]));
+        // Groups by their topmost marked prefix, neighbours in the trie beside each other.
+        let mut groups: Vec<(Option<NodeId>, Vec<Marked>)> = Vec::new();
+        for call in calls {
+            let path = trie.path(ends[&call]);
+            let marks = marking.on_path(&path);
+            let nodes: Vec<NodeId> = marks.iter().map(|&(at, _)| path[at]).collect();
+            let top = nodes.first().copied();
+            let marked = Marked { call, marks, nodes };
+            match groups.last_mut() {
+                Some((before, rows)) if *before == top => rows.push(marked),
+                _ => groups.push((top, vec![marked])),
+            }
+        }
+        let (alone, shared): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(top, _)| top.is_none());
+        // What shares nothing waits for nobody; the others for the canaries of a few groups at most.
+        let together = shared.len().div_ceil(CAMPAIGNS).clamp(1, CANARIES);
+        let shared = shared.chunks(together).map(<[_]>::to_vec);
+        for groups in std::iter::once(alone).chain(shared) {
+            let rows: Vec<Marked> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
+            if !rows.is_empty() {
+                self.campaigns.push(Campaign::new(now, rows));
+                self.go_on(now, self.campaigns.len() - 1, out);
+            }
+        }
+    }
+
+    fn expected_cost(&self, marking: &Marking, rates: &Rates, calls: &[usize]) -> Usd {
+        // Two fifths of what may be generated, as in every plan.
+        let output: u64 = calls
+            .iter()
+            .map(|c| u64::from(self.calls[c].max_tokens) * 2 / 5)
+            .sum();
+        marked_cost(marking) + Tokens::new(output).at_rate(rates.output)
+    }
+
+    /// Whether there is time for one more batch ahead of that of all these calls.
+    fn allows_canary(&self, now: Timestamp, calls: &[usize]) -> bool {
+        let deadlines = calls.iter().filter_map(|call| self.calls[call].deadline);
+        let rows = u64::try_from(calls.len()).unwrap_or(u64::MAX);
+        let earliest = deadlines.min();
+        earliest.is_none_or(|deadline| Timing::of(deadline - now, rows).allows_canary())
+    }
+
+    /// The next canaries of a campaign, or all that is left of it.
+    fn go_on(&mut self, now: Timestamp, number: usize, out: &mut Vec<Action>) {
+        let has_time = self.allows_canary(now, &self.campaigns[number].waiting);
+        let campaign = &mut self.campaigns[number];
+        let stale = campaign.level > 0 && now - campaign.since > FRESH;
+        if stale && has_time && campaign.again < AGAIN {
+            campaign.again += 1;
+            campaign.level = 0;
+            campaign.covered.clear();
+        } else if stale {
+            // Rows that start together and find nothing would all write.
+            campaign.marks.clear();
+            campaign.level = LEVELS;
+        }
+        let mut canaries = Vec::new();
+        if has_time && campaign.level < LEVELS {
+            campaign.level += 1;
+            canaries = campaign.take_canaries();
+        }
+        if canaries.is_empty() {
+            self.send_rest(number, out);
+            return;
+        }
+        campaign.since = now;
+        campaign.ahead = canaries.len().div_ceil(CANARIES);
+        for calls in canaries.chunks(CANARIES) {
+            self.submit(number, calls.to_vec(), true, out);
+        }
+    }
+
+    fn send_rest(&mut self, number: usize, out: &mut Vec<Action>) {
+        let rest = std::mem::take(&mut self.campaigns[number].waiting);
+        if rest.is_empty() {
+            return;
+        }
+        let pressed = rest.iter().any(|call| self.calls[call].deadline.is_some());
+        let shards = if pressed && rest.len() >= SPREAD_FROM {
+            SHARDS
+        } else {
+            1
+        };
+        let size = rest.len().div_ceil(shards).min(MAX_ROWS_PER_BATCH);
+        for calls in rest.chunks(size) {
+            self.submit(number, calls.to_vec(), false, out);
+        }
+    }
+
+    fn submit(&mut self, campaign: usize, calls: Vec<usize>, canary: bool, out: &mut Vec<Action>) {
+        let marks = &self.campaigns[campaign].marks;
+        let rows = calls
+            .iter()
+            .map(|&call| (call, marks.get(&call).cloned().unwrap_or_default()));
+        out.push(Action::Flush {
+            shard: self.next_shard,
+            rows: rows.collect(),
+        });
+        let shard = Shard {
+            campaign,
+            calls,
+            canary,
+        };
+        self.shards.insert(self.next_shard, shard);
+        self.next_shard += 1;
+    }
+
+    /// Gives up what would come too late, and finds the last moment at which nothing has to be: sorted
+    /// by deadline, the k-th call needs k turns of the synchronous lane and the overhead before its
+    /// deadline.
+    fn hold_the_line(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        let sent = self.shards.values().flat_map(|shard| &shard.calls);
+        let waiting = self.campaigns.iter().flat_map(|campaign| &campaign.waiting);
+        let mut open: Vec<(Timestamp, usize)> = sent
+            .chain(waiting)
+            .filter_map(|&call| Some((self.calls.get(&call)?.deadline?, call)))
+            .collect();
+        open.sort_unstable();
+        let overhead = Timing::of(Span::ZERO, 0).overhead;
+        let ahead = self.returned.len();
+        let last_moment = |turn: usize, deadline: Timestamp| {
+            let turns = i64::try_from(ahead + turn + 1).unwrap_or(i64::MAX);
+            let lane = Span::from_micros(PACE.as_micros().saturating_mul(turns));
+            deadline - overhead - lane
+        };
+        let moments = open.iter().enumerate();
+        let moments = moments.map(|(turn, &(deadline, _))| last_moment(turn, deadline));
+        let moments: Vec<Timestamp> = moments.collect();
+        let Some(tight) = moments.iter().rposition(|&moment| moment <= now) else {
+            self.line = moments.into_iter().min();
+            if let Some(line) = self.line {
+                self.wake_at(line, out);
+            }
+            return;
+        };
+        let critical: BTreeSet<usize> = open[..=tight].iter().map(|&(_, call)| call).collect();
+        for (&number, shard) in &self.shards {
+            if shard.calls.iter().any(|call| critical.contains(call)) {
+                out.push(Action::Cancel { shard: number });
+            }
+        }
+        for campaign in &mut self.campaigns {
+            let (late, rest) = std::mem::take(&mut campaign.waiting)
+                .into_iter()
+                .partition(|call| critical.contains(call));
+            campaign.waiting = rest;
+            let late: Vec<usize> = late;
+            self.returned.extend(late);
+        }
+        // What was cancelled comes back as ended.
+        let rest = moments[tight + 1..].iter().copied().min();
+        self.line = rest;
+        if let Some(rest) = rest {
+            self.wake_at(rest, out);
+        }
+    }
+}
+
+impl Campaign {
+    fn new(now: Timestamp, rows: Vec<Marked>) -> Self {
+        let mut campaign = Self {
+            marks: HashMap::new(),
+            marked: HashMap::new(),
+            waiting: Vec::with_capacity(rows.len()),
+            covered: BTreeSet::new(),
+            ahead: 0,
+            since: now,
+            level: 0,
+            again: 0,
+        };
+        for Marked { call, marks, nodes } in rows {
+            campaign.waiting.push(call);
+            campaign.marks.insert(call, marks);
+            campaign.marked.insert(call, nodes);
+        }
+        campaign
+    }
+
+    /// One call for each topmost marked prefix that no call ahead has yet; it covers its whole path.
+    fn take_canaries(&mut self) -> Vec<usize> {
+        let mut frontier: BTreeSet<NodeId> = BTreeSet::new();
+        let mut chosen = Vec::new();
+        for &call in &self.waiting {
+            let first = self.marked[&call]
+                .iter()
+                .find(|node| !self.covered.contains(node));
+            if first.is_some_and(|&node| frontier.insert(node)) {
+                chosen.push(call);
+            }
+        }
+        for call in &chosen {
+            self.covered.extend(&self.marked[call]);
+        }
+        let ahead: BTreeSet<usize> = chosen.iter().copied().collect();
+        self.waiting.retain(|call| !ahead.contains(call));
+        chosen
+    }
+}
