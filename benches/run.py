@@ -14,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 
 PEERS = pathlib.Path("benches/peers")
-PARTS = ["ingest", "results", "memory", "build"]
+PARTS = ["ingest", "results", "memory", "sim", "build"]
 
 
 class Size:
@@ -25,6 +26,9 @@ class Size:
         self.row_bytes = 2_225
         self.memory_rows = [5_000, 50_000] if quick else [100_000, 1_000_000]
         self.memory_row_bytes = 1_024
+        self.load_seconds = 1 if quick else 4
+        self.batch_rows = 5_000 if quick else 100_000
+        self.batch_row_bytes = 2_000
 
 
 class Side:
@@ -207,6 +211,76 @@ def whole_run(count, row_bytes, bench, place):
     return {"rows": count, "peak_mb": peak / 1e6, "seconds": seconds, "cpu_s": busy, "read_mb": read}
 
 
+def on_core(number, command):
+    """The same command kept to one core, where there are several."""
+    several = shutil.which("taskset") and os.cpu_count() > 1
+    return [*(["taskset", "-c", str(number)] if several else []), *map(str, command)]
+
+
+def served(command):
+    """A server on the first core."""
+    return subprocess.Popen(on_core(0, command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def peak_of(process):
+    """Most memory that a running process has had, in bytes."""
+    for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def sim(size, tools, work, rounds):
+    """The simulator over loopback, and a bare hyper server that answers the same bytes; the load is on the other core."""
+    bench, _ = tools
+    generator = on_core(1, [bench])
+    batch, kept = work / "rows.jsonl", work / "answer"
+    answer_of([bench, "make-batch", size.batch_rows, size.batch_row_bytes, batch])
+    command = [bench.with_name("offpeak"), "sim", "--json", "--listen", "127.0.0.1:0", "--clock", "virtual"]
+    simulator = served(command)
+    bare = None
+    try:
+        said = json.loads("".join(iter(lambda: simulator.stdout.readline().decode(), "}\n")) + "}")
+        url, key = said["base_url"], said["api_key"]
+        host = url.removeprefix("http://")
+        answer_of([bench, "capture", host, key, kept])
+        rows = []
+        saturated, paced = [], []
+        uploaded = answer_of(generator + ["upload", host, key, batch])[0]
+        peak = peak_of(simulator)
+        request = urllib.request.Request(f"{url}/_sim/clock", b'{"advance_s": 7200}', method="POST")
+        urllib.request.urlopen(request).close()
+        path = f"/v1/messages/batches/{uploaded['id']}/results"
+        downloaded = answer_of(generator + ["download", host, key, path])[0]
+        bare = served([bench, "bare-server", kept, downloaded["bytes"]])
+        bare_host = bare.stdout.readline().decode().strip()
+        bare_up = answer_of(generator + ["upload", bare_host, key, batch])[0]
+        bare_down = answer_of(generator + ["download", bare_host, key, "/"])[0]
+        for number in range(rounds):
+            both = [host, bare_host] if number % 2 == 0 else [bare_host, host]
+            load = {at: answer_of(generator + ["load", at, key, size.load_seconds, 32])[0] for at in both}
+            saturated.append([load[at]["calls"] / load[at]["seconds"] for at in (host, bare_host)])
+            load = {at: answer_of(generator + ["load", at, key, size.load_seconds, 64, 5_000])[0] for at in both}
+            paced.append([load[at]["p99_us"] / 1e3 for at in (host, bare_host)])
+            say(f"Simulator, round {number + 1}: {saturated[-1][0]:.0f} calls/s, bare {saturated[-1][1]:.0f}")
+        ours, theirs = (statistics.median(column) for column in zip(*saturated))
+        rows.append(["small Messages calls, one core, per second", f"{ours:,.0f}", f"{theirs:,.0f}", ours / theirs])
+        ours, theirs = (statistics.median(column) for column in zip(*paced))
+        rows.append(["p99 at 5,000 calls a second, ms", f"{ours:.1f}", f"{theirs:.1f}", theirs / ours])
+        title = f"a batch of {size.batch_rows:,} rows, {uploaded['bytes'] / 1e6:.0f} MB, accepted, s"
+        ours, theirs = uploaded["seconds"], bare_up["seconds"]
+        rows.append([title, f"{ours:.2f}", f"{theirs:.2f}", theirs / ours])
+        ours, theirs = (down["bytes"] / 1e6 / down["seconds"] for down in (downloaded, bare_down))
+        rows.append(["its results, MB/s", f"{ours:,.0f}", f"{theirs:,.0f}", ours / theirs])
+        yield {"title": "Simulator", "sim": rows, "peak": peak / uploaded["bytes"]}
+    finally:
+        for process in (simulator, bare):
+            if process:
+                process.kill()
+                process.wait()
+        remove(batch)
+
+
 def build(_size, _tools, work, _rounds):
     """A build from nothing but downloaded sources, with the default features, on all cores there are."""
     target = work / "build"
@@ -265,6 +339,10 @@ def markdown(part):
             lines.append(f"| {row['rows']:,} | {row['read_mb']:.0f} | {peak:.1f} | {seconds:.0f} | {row['cpu_s']:.0f} |")
         peaks = [row["peak_mb"] for row in part["memory"]]
         lines += ["", f"Ten times the rows take {peaks[-1] / peaks[0]:.2f} times the memory."]
+    elif "sim" in part:
+        lines += ["| | simulator | bare server | ratio |", "|---|---|---|---|"]
+        lines += [f"| {what} | {ours} | {theirs} | {ratio:.2f} |" for what, ours, theirs, ratio in part["sim"]]
+        lines += ["", f"Peak memory while the batch is accepted: {part['peak']:.2f} times its body."]
     else:
         made = part["build"]
         lines.append(f"{made['seconds']:.0f} s; the binary has {made['binary_mb']:.1f} MB.")
@@ -291,7 +369,7 @@ def main():
     figures = []
     print("\n".join(machine()) + "\n")
     for part in parts:
-        run = {"ingest": ingest, "results": results, "memory": memory, "build": build}[part]
+        run = {"ingest": ingest, "results": results, "memory": memory, "sim": sim, "build": build}[part]
         for made in run(Size(options.quick), tools, work, options.rounds):
             figures.append(made)
             print(markdown(made), flush=True)
