@@ -25,28 +25,28 @@ const EPILOGUE: Span = Span::from_secs(2 * 86_400);
 
 /// A call as a policy sees it.
 #[derive(Debug, Clone)]
-pub struct Visible {
+pub(crate) struct Visible {
     /// Its number.
-    pub number: usize,
+    pub(crate) number: usize,
     /// When it comes.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// Its model.
-    pub model: String,
+    pub(crate) model: String,
     /// Its prompt.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     /// The most that may be generated.
-    pub max_tokens: u32,
+    pub(crate) max_tokens: u32,
     /// It may wait for a batch.
-    pub deferrable: bool,
+    pub(crate) deferrable: bool,
     /// When its answer is needed at the latest.
-    pub deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
     /// The job it belongs to.
-    pub job: Option<usize>,
+    pub(crate) job: Option<usize>,
 }
 
 /// What a policy is told.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub(crate) enum Event {
     /// The calls of a job, which will come at the times they say.
     Job(Vec<Arc<Visible>>),
     /// A call came.
@@ -71,7 +71,7 @@ pub enum Event {
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowFate {
+pub(crate) enum RowFate {
     /// It was answered.
     Answered,
     /// It was given up with its batch.
@@ -85,7 +85,7 @@ pub(crate) type Marks = Vec<(usize, Ttl)>;
 
 /// What a policy does.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub(crate) enum Action {
     /// Sends a call.
     Send {
         /// The call.
@@ -171,7 +171,7 @@ enum Pending {
 
 /// A replay under way.
 #[derive(Debug)]
-pub struct Game<'t> {
+pub(crate) struct Game<'t> {
     trace: &'t Trace,
     visible: Vec<Arc<Visible>>,
     referee: Referee,

@@ -16,7 +16,7 @@ mod score;
 mod trace;
 
 pub use error::{TraceError, TraceErrorKind};
-pub use game::{Action, Event, Game, GameError, RowFate, Visible};
+pub use game::GameError;
 pub use generate::{Dice, Workload};
 pub use policy::PolicyName;
 pub use regret::Regret;

@@ -140,7 +140,7 @@ pub fn best_marks(segments: &Segments, crossings: &[Crossing], most: usize) -> M
     marking
 }
 
-/// The best cost of a given amount.
+/// What the calls' prompts cost with a marking whose crossings are in picodollars.
 #[must_use]
 pub fn marked_cost(marking: &Marking) -> Usd {
     Usd::from_pico(i128::try_from(marking.cost).expect("a bill of less than US$ 1.7e26"))
