@@ -1,6 +1,8 @@
 //! Owns the way of a request through the frame: who may ask, what goes wrong first, which limits
 //! hold, and which endpoint answers.
 
+use std::borrow::Cow;
+
 use offpeak_wire::error::ErrorKind;
 
 use crate::bill::Tally;
@@ -104,7 +106,8 @@ impl World {
 
     fn take_turn(&mut self, pool: Pool, now: i64) -> Result<(), Problem> {
         if let Some(wait) = self.buckets.wait(pool, now) {
-            let problem = Problem::new(ErrorKind::RateLimit, wait.message);
+            let mut problem = Problem::new(ErrorKind::RateLimit, wait.message);
+            problem.code = wait.code.map(Cow::Borrowed);
             return Err(problem.after(seconds_up(wait.micros)));
         }
         self.buckets.take_request(pool, now);

@@ -215,6 +215,8 @@ impl Ramp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
     pub(crate) message: String,
+    /// `error.details.error_code`, by which the official clients tell this from other limits.
+    pub(crate) code: Option<&'static str>,
     pub(crate) micros: i64,
 }
 
@@ -307,6 +309,7 @@ impl Buckets {
                         self.limits.of(pool, meter),
                         meter.words()
                     ),
+                    code: None,
                     micros,
                 });
             }
@@ -319,6 +322,7 @@ impl Buckets {
                 usage has risen too sharply. Ramp up your traffic gradually and maintain \
                 consistent usage patterns."
                 .to_owned(),
+            code: Some("ramp_limit_exceeded"),
             micros: MINUTE - now.rem_euclid(MINUTE),
         })
     }
@@ -441,7 +445,10 @@ mod tests {
         });
         let minute = |n: i64| n * MINUTE;
         let mut burn = |tokens, at| {
-            let waits = buckets.wait(Pool::Models(3), at).is_some();
+            let wait = buckets.wait(Pool::Models(3), at);
+            let waits = wait.is_some();
+            let code = wait.and_then(|wait| wait.code);
+            assert_eq!(code, waits.then_some("ramp_limit_exceeded"));
             buckets.take_tokens(3, tokens, 0, at);
             waits
         };
