@@ -6,11 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::conform::conforms;
-use crate::harness::{Client, params, row, words};
-
-fn client() -> Client {
-    Client::new(Config::default())
-}
+use crate::harness::{Client, client, params, params_with, row, words};
 
 fn ruled(rules: &str) -> Client {
     let rules = AnswerRules::parse(rules).unwrap();
@@ -21,14 +17,6 @@ fn ruled(rules: &str) -> Client {
         },
         ..Config::default()
     })
-}
-
-fn with(text: &str, changes: Value) -> Value {
-    let mut params = params(text);
-    for (key, value) in changes.as_object().unwrap() {
-        params[key] = value.clone();
-    }
-    params
 }
 
 fn kinds(message: &Value) -> Vec<&str> {
@@ -130,7 +118,7 @@ fn thinking_follows_the_model_and_the_request() {
 #[test]
 fn thinking_comes_back_unchanged_or_is_refused() {
     let mut client = client();
-    let mut request = with("Think.", json!({"thinking": {"type": "adaptive"}}));
+    let mut request = params_with("Think.", json!({"thinking": {"type": "adaptive"}}));
     let answer = client.message(&request);
     let mut turns = vec![
         json!({"role": "user", "content": "Think."}),
@@ -158,7 +146,7 @@ fn thinking_comes_back_unchanged_or_is_refused() {
 #[test]
 fn a_tool_is_called_and_its_result_answered() {
     let mut client = client();
-    let mut request = with("What is the weather in Rome?", json!({"tools": weather()}));
+    let mut request = params_with("What is the weather in Rome?", json!({"tools": weather()}));
     let answer = client.message(&request);
     assert_eq!(answer["stop_reason"], "tool_use");
     assert_eq!(answer["content"][0]["type"], "text");
@@ -208,7 +196,7 @@ fn the_choice_of_tools_is_obeyed() {
     for n in 0..40 {
         let mut ask = |choice: Value| {
             let tool_choice = json!({"tools": tools, "tool_choice": choice});
-            client.message(&with(&format!("Question {n}"), tool_choice))
+            client.message(&params_with(&format!("Question {n}"), tool_choice))
         };
         let none = ask(json!({"type": "none"}));
         assert_eq!(kinds(&none), ["text"]);
@@ -231,7 +219,7 @@ fn the_choice_of_tools_is_obeyed() {
         );
     }
     assert!((2..20).contains(&two), "{two} of 40 call two");
-    let only_server = client.message(&with("x", json!({"tools": [search]})));
+    let only_server = client.message(&params_with("x", json!({"tools": [search]})));
     assert_eq!(kinds(&only_server), ["text"]);
 }
 
@@ -241,7 +229,10 @@ fn why_an_answer_stops() {
         output: OutputModel::Fixed(200),
         ..Config::default()
     });
-    let answer = client.message(&with("x", json!({"stop_sequences": ["zzz", " the "]})));
+    let answer = client.message(&params_with(
+        "x",
+        json!({"stop_sequences": ["zzz", " the "]}),
+    ));
     assert_eq!(
         (&answer["stop_reason"], &answer["stop_sequence"]),
         (&json!("stop_sequence"), &json!(" the "))
@@ -254,18 +245,18 @@ fn why_an_answer_stops() {
     );
     assert!(answer["usage"]["output_tokens"].as_u64().unwrap() < 20);
 
-    let answer = client.message(&with("x", json!({"stop_sequences": ["zzz"]})));
+    let answer = client.message(&params_with("x", json!({"stop_sequences": ["zzz"]})));
     assert_eq!(
         (&answer["stop_reason"], &answer["stop_sequence"]),
         (&json!("end_turn"), &Value::Null)
     );
 
     // The window of 200,000 tokens has room for 50 more.
-    let long = with(&words(199_950), json!({"model": "claude-haiku-4-5"}));
+    let long = params_with(&words(199_950), json!({"model": "claude-haiku-4-5"}));
     let answer = client.message(&long);
     assert_eq!(answer["stop_reason"], "model_context_window_exceeded");
     assert_eq!(answer["usage"]["output_tokens"], 50);
-    let over = with(&words(200_001), json!({"model": "claude-haiku-4-5"}));
+    let over = params_with(&words(200_001), json!({"model": "claude-haiku-4-5"}));
     let (status, body) = client.post("/v1/messages", over.to_string());
     let message = "prompt is too long: 200001 tokens > 200000 maximum";
     assert_eq!((status, &body["error"]["message"]), (400, &json!(message)));
@@ -288,13 +279,13 @@ fn an_echo_gives_the_users_text_back() {
         },
         ..Config::default()
     });
-    let answer = client.message(&with(
+    let answer = client.message(&params_with(
         "“Hi”\n\"there\"",
         json!({"model": "claude-opus-4-8"}),
     ));
     assert_eq!(answer["content"][0]["text"], "“Hi”\n\"there\"");
     let content = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
-    let answer = client.message(&with(
+    let answer = client.message(&params_with(
         "",
         json!({"messages": [{"role": "user", "content": content}]}),
     ));
@@ -361,12 +352,12 @@ fn rules_look_at_the_model_and_set_the_pace() {
         stop_sequence = "END"
         "#,
     );
-    let small = with("x", json!({"model": "claude-haiku-4-5-20251001"}));
+    let small = params_with("x", json!({"model": "claude-haiku-4-5-20251001"}));
     assert_eq!(
         client.message(&small)["content"],
         json!([{"type": "text", "text": "small"}])
     );
-    let small = with(
+    let small = params_with(
         "x",
         json!({"model": "claude-haiku-4-5", "max_tokens": 4_000,
         "thinking": {"type": "enabled", "budget_tokens": 2_000}}),
@@ -397,13 +388,13 @@ fn rows_of_a_batch_are_answered_alike() {
         "required": ["name"], "additionalProperties": false});
     let requests = [
         params("plain"),
-        with("thinks", json!({"model": "claude-opus-5"})),
-        with("calls", json!({"tools": weather()})),
-        with(
+        params_with("thinks", json!({"model": "claude-opus-5"})),
+        params_with("calls", json!({"tools": weather()})),
+        params_with(
             "formats",
             json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}}),
         ),
-        with("stops", json!({"stop_sequences": [" the "]})),
+        params_with("stops", json!({"stop_sequences": [" the "]})),
         params("Say hello, please."),
         params("Something forbidden"),
     ];
@@ -468,134 +459,18 @@ fn a_schema_costs_tokens() {
         "required": ["name"], "additionalProperties": false});
     let format = json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}});
     let plain = client.message(&params("x"))["usage"]["input_tokens"].as_u64();
-    let formatted = client.message(&with("x", format))["usage"]["input_tokens"].as_u64();
+    let formatted = client.message(&params_with("x", format))["usage"]["input_tokens"].as_u64();
     assert!(formatted > plain.map(|tokens| tokens + 20));
-}
-
-fn leaf() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        Just(json!({"type": "string"})),
-        Just(json!({"type": "integer"})),
-        Just(json!({"type": "number"})),
-        Just(json!({"type": "boolean"})),
-        Just(json!({"type": "null"})),
-        Just(json!({"type": ["string", "null"]})),
-        Just(json!({"enum": ["a", "b\n", 3, null]})),
-        Just(json!({"type": "string", "enum": ["x", "y"]})),
-        Just(json!({"const": {"k": [1]}})),
-        Just(json!({"$ref": "#/$defs/shared"})),
-        prop::sample::select(vec![
-            "date-time",
-            "time",
-            "date",
-            "duration",
-            "email",
-            "hostname",
-            "uri",
-            "ipv4",
-            "ipv6",
-            "uuid",
-        ])
-        .prop_map(|format| json!({"type": "string", "format": format})),
-    ]
-}
-
-/// What structured outputs allow, nested.
-fn schema() -> impl Strategy<Value = Value> {
-    let node = leaf().prop_recursive(4, 24, 4, |inner| {
-        let object = (
-            prop::collection::btree_map("[a-zé\"\\\\]{1,5}", inner.clone(), 0..4),
-            prop::collection::vec(any::<bool>(), 4),
-        );
-        let object = object.prop_map(|(properties, wanted)| {
-            let required: Vec<&String> = properties.keys().zip(wanted).filter(|(_, w)| *w).map(|(k, _)| k).collect();
-            json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-        });
-        prop_oneof![
-            2 => object,
-            1 => (inner.clone(), 0..2u8).prop_map(|(items, least)| json!({"type": "array", "items": items, "minItems": least})),
-            1 => prop::collection::vec(inner.clone(), 1..3).prop_map(|branches| json!({"anyOf": branches})),
-            1 => inner.prop_map(|part| json!({"allOf": [part]})),
-        ]
-    });
-    node.prop_map(|node| {
-        json!({
-            "type": "object",
-            "properties": {"answer": node},
-            "required": ["answer"],
-            "additionalProperties": false,
-            "$defs": {"shared": {"type": "object", "properties": {"n": {"type": "integer"}},
-                "required": ["n"], "additionalProperties": false}},
-        })
-    })
-}
-
-/// What schemas of tools may have beyond that.
-fn loose() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        (-50i32..50, 0u32..40).prop_map(|(low, width)| json!({"type": "integer", "minimum": low, "maximum": i64::from(low) + i64::from(width)})),
-        (-50i32..50).prop_map(|low| json!({"type": "integer", "exclusiveMinimum": low})),
-        (-50i32..50).prop_map(|high| json!({"type": "number", "exclusiveMaximum": high})),
-        Just(json!({"type": "number", "minimum": 0, "maximum": 1})),
-        Just(json!({"type": "integer", "multipleOf": 7, "minimum": 20, "maximum": 60})),
-        (0usize..30, 0usize..30).prop_map(|(a, b)| json!({"type": "string", "minLength": a, "maxLength": a + b})),
-        prop::sample::select(vec!["^[A-Z]{3}-\\d{2,4}$", "(red|green)+", "^\\w+@x\\.org$", "[^a-z]{2}"])
-            .prop_map(|pattern| json!({"type": "string", "pattern": pattern})),
-        Just(json!({"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": true, "maxItems": 3})),
-        (0u8..6).prop_map(|n| json!({"type": "array", "items": {"type": "boolean"}, "minItems": n, "maxItems": n + 1})),
-        Just(json!({"oneOf": [{"type": "string"}, {"type": "integer"}]})),
-        Just(json!({"type": "object", "additionalProperties": {"type": "integer"}})),
-        Just(json!({"type": "object", "required": ["unlisted"]})),
-        Just(json!({"$ref": "#/$defs/tree"})),
-        Just(json!({"properties": {"a": {"type": "string"}}, "required": ["a"]})),
-    ]
-    .prop_map(|part| {
-        json!({
-            "type": "object",
-            "properties": {"value": part},
-            "required": ["value"],
-            "$defs": {"tree": {"type": "object", "properties": {
-                "name": {"type": "string"},
-                "children": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
-            }, "required": ["name", "children"]}},
-        })
-    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn structured_answers_conform(schema in schema(), text in "[a-z]{1,8}") {
-        let mut request = with(&text, json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}}));
-        request["max_tokens"] = json!(64_000);
-        let (status, answer) = client().post("/v1/messages", request.to_string());
-        if status == 400 {
-            let message = answer["error"]["message"].as_str().unwrap();
-            prop_assert!(message.starts_with("Schemas contains too many"), "{}", message);
-            return Ok(());
-        }
-        prop_assert_eq!(&answer["stop_reason"], "end_turn");
-        let said: Value = serde_json::from_str(answer["content"][0]["text"].as_str().unwrap()).unwrap();
-        prop_assert_eq!(conforms(&said, &schema, &schema), Ok(()));
-    }
-
-    #[test]
-    fn inputs_of_tools_conform(schema in loose(), text in "[a-z]{1,8}") {
-        let tools = json!({"tools": [{"name": "t", "input_schema": schema}],
-            "tool_choice": {"type": "any"}, "max_tokens": 64_000});
-        let answer = client().message(&with(&text, tools));
-        prop_assert_eq!(&answer["stop_reason"], "tool_use");
-        for call in answer["content"].as_array().unwrap() {
-            prop_assert_eq!(conforms(&call["input"], &schema, &schema), Ok(()));
-        }
-    }
-
-    #[test]
     fn usage_is_what_is_billed(
         text in "\\PC{1,40}", max_tokens in 1u32..400, newer: bool, tools: bool, thinking: bool, stop: bool,
     ) {
-        let mut request = with(&text, json!({"max_tokens": max_tokens}));
+        let mut request = params_with(&text, json!({"max_tokens": max_tokens}));
         request["model"] = json!(if newer { "claude-opus-4-8" } else { "claude-opus-4-6" });
         if tools {
             request["tools"] = weather();

@@ -3,11 +3,7 @@
 use offpeak_sim::{CacheRules, Config, Lane, OutputModel, World};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, HOUR, MINUTE, SECOND, marked, params, row, usage, words};
-
-fn client() -> Client {
-    Client::new(Config::default())
-}
+use crate::harness::{Client, HOUR, MINUTE, SECOND, client, marked, params, row, usage, words};
 
 fn group(n: usize, prefix: usize, ttl: &str) -> Vec<Value> {
     let one = |i: usize| {

@@ -97,6 +97,20 @@ pub(crate) fn envelope(rows: &[Value]) -> String {
     json!({ "requests": rows }).to_string()
 }
 
+/// A client of a quiet world.
+pub(crate) fn client() -> Client {
+    Client::new(Config::default())
+}
+
+/// The same as [`params`], with these members changed or added.
+pub(crate) fn params_with(text: &str, changes: Value) -> Value {
+    let mut params = params(text);
+    for (key, value) in changes.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    params
+}
+
 pub(crate) fn params(text: &str) -> Value {
     json!({
         "model": SONNET,

@@ -23,6 +23,8 @@ mod organisation;
 #[cfg(test)]
 mod play;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod saving;
@@ -36,6 +38,8 @@ mod serving;
 mod shapes;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod structured;
 #[cfg(test)]
 mod validation;
 #[cfg(test)]

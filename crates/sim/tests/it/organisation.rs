@@ -3,15 +3,13 @@
 use offpeak_sim::{Config, Limits, OutputModel, Reply, Request};
 use serde_json::{Value, json};
 
-use crate::harness::{BATCHES, Client, DAY, HOUR, MINUTE, SECOND, marked, params, rows, value};
+use crate::harness::{
+    BATCHES, Client, DAY, HOUR, MINUTE, SECOND, client, marked, params, rows, value,
+};
 
 const ADMIN: &str = "sk-ant-admin01-x";
 const USAGE: &str = "/v1/organizations/usage_report/messages";
 const COST: &str = "/v1/organizations/cost_report";
-
-fn client() -> Client {
-    Client::new(Config::default())
-}
 
 fn ask(client: &mut Client, key: &str, method: &str, target: &str) -> Reply {
     client.send(&Request::new(method, target).signed(key))
