@@ -5,6 +5,7 @@
 //! and output. Leaves out every decision: those are in `offpeak-core`.
 
 mod act;
+mod behind;
 mod blocking;
 pub mod cut;
 pub mod error;

@@ -4,7 +4,6 @@
 //!
 //! Leaves out what a line says (`settle::line`) and when all shards are settled (the driver).
 
-mod behind;
 mod compose;
 mod merge;
 
@@ -14,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
+use crate::behind::Behind;
 use crate::spool::{SpoolDir, SpoolError, sync_dir};
-use behind::Behind;
 use compose::{Composer, Lines};
 use merge::{Batch, Merge, Trouble};
 

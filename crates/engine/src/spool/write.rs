@@ -2,13 +2,13 @@
 //!
 //! Leaves out checking them (`ingest`) and their index (`index`).
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::thread::JoinHandle;
 
 use super::frames::{FrameId, Learner};
 use super::layout::{SpoolDir, create_file, sync_dir};
 use super::row::{Extent, RowAt, RowMeta, encode};
+use crate::behind::Behind;
 
 /// A segment is closed before it grows beyond this, unless a single row is larger. Small enough for
 /// one to be made durable while the next is written.
@@ -16,9 +16,6 @@ const SEGMENT_MAX: u64 = 64 << 20;
 
 /// Bytes written at once.
 const BUFFER: usize = 1 << 20;
-
-/// After so many bytes the disk gets work, so that it does not have all of it at the end.
-const SYNC_BEHIND: u64 = 8 << 20;
 
 /// Writes rows into segments.
 #[derive(Debug)]
@@ -35,11 +32,9 @@ pub struct SpoolWriter {
 
 #[derive(Debug)]
 struct Segment {
-    file: File,
+    file: Behind,
     number: u32,
     len: u64,
-    /// Bytes of it that are durable or about to be.
-    behind: u64,
 }
 
 impl SpoolWriter {
@@ -153,12 +148,11 @@ impl SpoolWriter {
             none => {
                 let number = self.next_segment;
                 self.next_segment += 1;
-                let file = create_file(&self.dir.segment(number))?;
+                let file = Behind::new(create_file(&self.dir.segment(number))?)?;
                 none.insert(Segment {
                     file,
                     number,
                     len: 0,
-                    behind: 0,
                 })
             }
         };
@@ -173,25 +167,8 @@ impl SpoolWriter {
             segment.file.write_all(&self.buffer)?;
             self.buffer.clear();
             self.buffer.shrink_to(4 * BUFFER);
-            self.sync_behind()?;
         }
         Ok(at)
-    }
-
-    /// Lets the disk begin with what was written, unless it still has to do.
-    fn sync_behind(&mut self) -> io::Result<()> {
-        let busy = self.syncing.as_ref().is_some_and(|s| !s.is_finished());
-        let Some(segment) = self.segment.as_mut().filter(|_| !busy) else {
-            return Ok(());
-        };
-        if segment.len - segment.behind < SYNC_BEHIND {
-            return Ok(());
-        }
-        segment.behind = segment.len;
-        let file = segment.file.try_clone()?;
-        self.join_sync()?;
-        self.syncing = Some(std::thread::spawn(move || file.sync_data()));
-        Ok(())
     }
 
     fn close_segment(&mut self) -> io::Result<()> {
@@ -201,7 +178,7 @@ impl SpoolWriter {
         segment.file.write_all(&self.buffer)?;
         self.buffer.clear();
         self.join_sync()?;
-        self.syncing = Some(std::thread::spawn(move || segment.file.sync_all()));
+        self.syncing = Some(std::thread::spawn(move || segment.file.finish()));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ const STEP: usize = 16 * 1024 * 1024;
 
 /// A growing file.
 #[derive(Debug)]
-pub(super) struct Behind {
+pub(crate) struct Behind {
     file: File,
     waiting: usize,
     nudge: SyncSender<()>,
@@ -20,7 +20,7 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    pub(super) fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
         let same = file.try_clone()?;
         let (nudge, nudges) = mpsc::sync_channel(1);
         let sync = move || nudges.iter().try_for_each(|()| same.sync_data());
@@ -33,7 +33,7 @@ impl Behind {
     }
 
     /// Returns when everything is on the disk.
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(self) -> io::Result<()> {
         drop(self.nudge);
         // The system tells a failed write-back only once, so what was told there counts here.
         self.syncing.join().expect("syncing does not panic")?;
