@@ -448,6 +448,7 @@ fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
     };
     let group = |group: &Group| GroupProfile {
         id: group.id,
+        parent: None,
         model: model(group.model),
         prefix_bytes: group.prefix_bytes,
         caller_marked: group.caller_marked,

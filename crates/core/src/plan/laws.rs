@@ -26,6 +26,7 @@ fn hours(hours: i64) -> Need {
 fn group(id: u32, model: &str, rows: u64, prefix_bytes: u64) -> GroupProfile {
     GroupProfile {
         id,
+        parent: None,
         model: model.to_owned(),
         prefix_bytes,
         caller_marked: false,

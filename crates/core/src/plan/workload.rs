@@ -48,20 +48,25 @@ impl Sums {
     }
 }
 
-/// The rows that share a preamble.
+/// The rows whose longest shared preamble is the same.
+///
+/// Preambles are nested where prompts share more than tools and system prompt: some calls share a
+/// document, all of them the instructions in front of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupProfile {
     /// The number that the rows know their group by.
     pub id: u32,
+    /// The group with the next shorter preamble, which begins this one's.
+    pub parent: Option<u32>,
     /// Model id or alias.
     pub model: String,
-    /// Bytes of the shared preamble: the contents of tools and system prompt.
+    /// Bytes of the shared preamble, its parent's included: the contents of its blocks.
     pub prefix_bytes: u64,
     /// The requests come with cache marks, which are kept as they are.
     pub caller_marked: bool,
     /// The requests give tools, which bring a hidden prompt with them.
     pub has_tools: bool,
-    /// Sums over the group's rows.
+    /// Sums over the group's own rows, without those of longer preambles.
     pub sums: Sums,
 }
 
