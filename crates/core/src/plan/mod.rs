@@ -13,7 +13,7 @@
 mod bound;
 mod clairvoyant;
 mod conversation;
-mod cost;
+pub(crate) mod cost;
 mod decide;
 mod explain;
 mod group;

@@ -94,7 +94,7 @@ const PINGS: [u64; 9] = [0, 1, 2, 3, 5, 8, 12, 18, 38];
 #[must_use]
 pub fn best_habit(gaps: &[Span], rates: &Rates) -> Option<(Habit, u64)> {
     let count = u64::try_from(gaps.len()).ok().filter(|&n| n > 0)?;
-    let keeps = [Ttl::OneHour, Ttl::FiveMinutes]
+    let keeps = [Ttl::FiveMinutes, Ttl::OneHour]
         .into_iter()
         .flat_map(|ttl| {
             let most = ping_limit(rates, ttl, false);

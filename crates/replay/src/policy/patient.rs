@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use offpeak_core::gate::{Block, Marks};
 use offpeak_core::plan::{
     Crossing, Marking, NodeId, Timing, Trie, best_marks, marked_cost, warmed_crossings,
 };
@@ -17,8 +18,7 @@ use offpeak_core::price::Rates;
 use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
 use offpeak_wire::limits::{MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
 
-use crate::game::{Action, Marks, RowFate, Visible};
-use crate::trace::Block;
+use crate::game::{Action, RowFate, Visible};
 
 use super::Facts;
 
@@ -99,9 +99,11 @@ struct Campaign {
     /// Calls that were not sent yet, neighbours in the trie beside each other.
     waiting: Vec<usize>,
     covered: BTreeSet<NodeId>,
-    /// Batches of canaries that have not ended, and when they were sent.
+    /// Batches of canaries that have not ended, and since when their entries may live.
     ahead: usize,
     since: Timestamp,
+    /// One canary is ahead, in a batch of its own.
+    alone: bool,
     level: u32,
     again: u32,
 }
@@ -222,6 +224,10 @@ impl Patient {
         if shard.canary {
             let campaign = &mut self.campaigns[shard.campaign];
             campaign.ahead -= 1;
+            if shard.calls.len() == 1 && campaign.ahead == 0 && campaign.alone {
+                // A batch of one row ends when that row does: its entry is new.
+                campaign.since = now;
+            }
             if campaign.ahead == 0 {
                 self.go_on(now, shard.campaign, out);
             }
@@ -380,6 +386,7 @@ impl Patient {
             return;
         }
         campaign.since = now;
+        campaign.alone = canaries.len() == 1;
         campaign.ahead = canaries.len().div_ceil(CANARIES);
         for calls in canaries.chunks(CANARIES) {
             self.submit(number, calls.to_vec(), true, out);
@@ -481,6 +488,7 @@ impl Campaign {
             covered: BTreeSet::new(),
             ahead: 0,
             since: now,
+            alone: false,
             level: 0,
             again: 0,
         };
