@@ -194,11 +194,11 @@ mod tests {
                     continue;
                 }
                 let stake = Account::stake(ttl, &RATES);
-                if !account.bears(stake, &RATES) {
-                    account.refuse();
-                } else {
+                if account.bears(stake, &RATES) {
                     account.stake_on(stake);
                     account.settle(stake, fate, &RATES);
+                } else {
+                    account.refuse();
                 }
                 prop_assert!(account.lost <= 2 * input);
             }

@@ -22,8 +22,9 @@ const GAPS: usize = 64;
 const GAPS_OF_KIND: usize = 256;
 /// Prefixes of a kind that are looked at before its share of reused ones says anything.
 const ENOUGH: u64 = 8;
-/// Gaps of a prefix that say how long it is to be kept alive.
-const SURE: usize = 3;
+/// Gaps of a prefix that say that it is to be kept alive, and gaps that say for how long.
+const SEEN: usize = 3;
+const SURE: usize = 16;
 /// Pings on prefixes of a kind nothing is known of, without any use after them, before they end.
 const FRUITLESS: u64 = 3;
 
@@ -208,13 +209,18 @@ impl Prefixes {
     }
 
     /// What would have paid in the gaps of a prefix; `None` without any. To watch gaps costs nothing, so
-    /// entries are not kept alive over gaps longer than a lifetime before some were seen.
+    /// entries are not kept alive over gaps longer than a lifetime before some were seen; and as long as
+    /// there are few, the longest of them is not taken for the longest there is.
     fn habit(&self, belief: &Belief) -> Option<Habit> {
         let gaps: Vec<Span> = belief.gaps.iter().copied().collect();
         let (habit, _) = best_habit(&gaps, &self.habit_rates())?;
-        let few = gaps.len() < SURE;
         Some(match habit {
-            Habit::Keep { pings: 1.., .. } if few => Habit::Plain,
+            Habit::Keep { pings: 1.., .. } if gaps.len() < SEEN => Habit::Plain,
+            Habit::Keep { ttl, pings } if pings > 0 && gaps.len() < SURE => {
+                let half = ping_limit(&self.rates, ttl, false) / 2;
+                let pings = pings.max(half);
+                Habit::Keep { ttl, pings }
+            }
             habit => habit,
         })
     }

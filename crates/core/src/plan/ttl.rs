@@ -87,7 +87,7 @@ impl Habit {
 }
 
 /// Pings per gap that are compared; the limits of every price row lie at or below the last.
-const PINGS: [u64; 9] = [0, 1, 2, 3, 5, 8, 12, 18, 38];
+const PINGS: [u64; 11] = [0, 1, 2, 3, 5, 8, 12, 18, 26, 38, 78];
 
 /// The habit that would have cost least over the gaps seen so far, and what it would have cost per
 /// gap. With gaps that are all of a kind it is the best there is, after a few.

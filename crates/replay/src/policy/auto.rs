@@ -66,7 +66,7 @@ impl Auto {
     fn arrived(&mut self, now: Timestamp, call: &Visible, out: &mut Vec<Action>) {
         let awaited = Arc::new(gate_call(call));
         self.at_gate(&call.model, out, |gate, acts| {
-            gate.arrived(now, awaited, acts)
+            gate.arrived(now, awaited, acts);
         });
     }
 

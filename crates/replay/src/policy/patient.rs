@@ -372,12 +372,22 @@ impl Patient {
             campaign.level = 0;
             campaign.covered.clear();
         } else if stale {
-            // Rows that start together and find nothing would all write.
-            campaign.marks.clear();
+            // Rows that start together and find nothing would all write; but what the canaries
+            // themselves read to their end lives.
+            campaign.keep_only(campaign.level - 1);
             campaign.level = LEVELS;
         }
         let mut canaries = Vec::new();
         if has_time && campaign.level < LEVELS {
+            let parts = campaign.split();
+            if !parts.is_empty() {
+                self.send_rest(number, out);
+                for part in parts {
+                    self.campaigns.push(part);
+                    self.go_on(now, self.campaigns.len() - 1, out);
+                }
+                return;
+            }
             campaign.level += 1;
             canaries = campaign.take_canaries();
         }
@@ -500,15 +510,70 @@ impl Campaign {
         campaign
     }
 
+    /// The topmost marked prefix of a call that none ahead has had yet.
+    fn frontier(&self, call: usize) -> Option<NodeId> {
+        let mut marked = self.marked[&call].iter();
+        marked.find(|node| !self.covered.contains(node)).copied()
+    }
+
+    /// Below the top the groups go on by themselves, a few at a time, so that one slow canary doesn't
+    /// hold up all of them; without effect where there are only a few.
+    fn split(&mut self) -> Vec<Self> {
+        let mut groups: Vec<(NodeId, Vec<usize>)> = Vec::new();
+        for &call in &self.waiting {
+            let Some(node) = self.frontier(call) else {
+                continue;
+            };
+            match groups.last_mut() {
+                Some((before, calls)) if *before == node => calls.push(call),
+                _ => groups.push((node, vec![call])),
+            }
+        }
+        let together = groups.len().div_ceil(CAMPAIGNS).clamp(1, CANARIES);
+        if self.level == 0 || groups.len() <= together {
+            return Vec::new();
+        }
+        self.waiting.retain(|&call| {
+            let mut marked = self.marked[&call].iter();
+            marked.all(|node| self.covered.contains(node))
+        });
+        let part = |groups: &[(NodeId, Vec<usize>)]| {
+            let calls = groups.iter().flat_map(|(_, calls)| calls).copied();
+            let waiting: Vec<usize> = calls.collect();
+            let of = |call: &usize| (*call, self.marks[call].clone());
+            Self {
+                marks: waiting.iter().map(of).collect(),
+                marked: waiting
+                    .iter()
+                    .map(|call| (*call, self.marked[call].clone()))
+                    .collect(),
+                waiting,
+                covered: self.covered.clone(),
+                ahead: 0,
+                since: self.since,
+                alone: false,
+                level: self.level,
+                again: 0,
+            }
+        };
+        groups.chunks(together).map(part).collect()
+    }
+
+    /// Takes the marks below so many levels away.
+    fn keep_only(&mut self, levels: u32) {
+        let levels = usize::try_from(levels).unwrap_or(usize::MAX);
+        for marks in self.marks.values_mut() {
+            marks.truncate(levels);
+        }
+    }
+
     /// One call for each topmost marked prefix that no call ahead has yet; it covers its whole path.
     fn take_canaries(&mut self) -> Vec<usize> {
         let mut frontier: BTreeSet<NodeId> = BTreeSet::new();
         let mut chosen = Vec::new();
         for &call in &self.waiting {
-            let first = self.marked[&call]
-                .iter()
-                .find(|node| !self.covered.contains(node));
-            if first.is_some_and(|&node| frontier.insert(node)) {
+            let first = self.frontier(call);
+            if first.is_some_and(|node| frontier.insert(node)) {
                 chosen.push(call);
             }
         }
