@@ -135,7 +135,6 @@ async fn begin(
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
-            budget: spec.budget,
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {

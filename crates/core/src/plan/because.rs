@@ -60,9 +60,9 @@ pub enum Because {
         /// Calls that share them.
         cached_calls: u64,
     },
-    /// The cache is filled by sending one call of each preamble ahead, in a batch.
+    /// The cache is filled by sending some calls ahead, in a batch.
     Canary {
-        /// Preambles.
+        /// Preambles that send one; those in front of them are written along.
         preambles: u64,
     },
     /// The cache is filled by the first synchronous call of each preamble.
@@ -227,9 +227,11 @@ impl fmt::Display for Because {
                 "One call is sent ahead in a batch of its own, the canary: it writes the cache \
                  entry that the others read.",
             ),
-            Self::Canary { .. } => f.write_str(
-                "One call of each cached preamble is sent ahead in a small batch, the canary: it \
-                 writes the cache entries that the others read.",
+            Self::Canary { preambles } => write!(
+                f,
+                "{} are sent ahead in a small batch, the canaries: they write the cache entries \
+                 that the others read.",
+                calls(*preambles)
             ),
             Self::FirstCallAlone { preambles: 1 } => f.write_str(
                 "The first call goes ahead alone: it writes the cache entry that the others read.",
@@ -306,7 +308,7 @@ fn within_budget(
     if budget >= worst {
         return write!(
             f,
-            "{budget} cover the most that the calls can cost, {}.",
+            "{budget} covers the most that the calls can cost, {}.",
             ceiling(worst)
         );
     }
@@ -314,13 +316,13 @@ fn within_budget(
     if budget.approx() >= expected.mid {
         write!(
             f,
-            "{budget} cover the {expected} that are expected, not the most it can come to, {}.",
+            "{budget} covers the expected {expected}, but not the most that it can come to, {}.",
             ceiling(worst)
         )?;
     } else {
         write!(
             f,
-            "{expected} are expected, and {budget} cover about {} of them.",
+            "About {expected} is expected; {budget} pays for about {}.",
             calls(covered_rows)
         )?;
     }

@@ -307,8 +307,7 @@ impl<'a> Case<'a> {
     fn cost(&self, variant: Variant, placement: &Placement) -> Option<Estimate> {
         let reading = reading(variant);
         let lane = reading.lane;
-        let prompts =
-            [0, 1, 2].map(|k| self.forest.prompts(&self.groups, placement, reading, k));
+        let prompts = [0, 1, 2].map(|k| self.forest.prompts(&self.groups, placement, reading, k));
         let mut sum = self.ungrouped_cost(lane)?;
         for (place, group) in self.groups.iter().enumerate() {
             sum = sum

@@ -81,7 +81,12 @@ impl Case<'_> {
             facts.push(Because::SeveralModels { models });
         }
         facts.extend(self.no_canary(chosen));
-        let leads = chosen.placement.leads.iter().filter(|leads| **leads).count();
+        let leads = chosen
+            .placement
+            .leads
+            .iter()
+            .filter(|leads| **leads)
+            .count();
         let leads = u64::try_from(leads).unwrap_or(u64::MAX);
         match chosen.variant.warming {
             Warming::FirstCall if cached_preambles > 0 => facts.push(Because::FirstCallAlone {
@@ -103,7 +108,10 @@ impl Case<'_> {
         let mut covered = vec![false; self.groups.len()];
         let mut calls = 0u64;
         for (place, group) in self.groups.iter().enumerate() {
-            let above = self.forest.parent(place).is_some_and(|above| covered[above]);
+            let above = self
+                .forest
+                .parent(place)
+                .is_some_and(|above| covered[above]);
             let marked = chosen.placement.marks[place].is_some();
             covered[place] = marked || (above && !group.profile.caller_marked);
             if covered[place] || group.profile.caller_marked {

@@ -163,12 +163,7 @@ impl Forest {
     }
 
     /// The marks of the exact recursion over the levels.
-    fn ask(
-        &self,
-        groups: &[Group<'_>],
-        reading: Reading,
-        leads: bool,
-    ) -> Vec<Option<Ttl>> {
+    fn ask(&self, groups: &[Group<'_>], reading: Reading, leads: bool) -> Vec<Option<Ttl>> {
         let levels = self.levels(groups);
         let (mut tree, mut crossings) = (Vec::new(), Vec::new());
         for &(place, parent) in &levels {
@@ -310,7 +305,8 @@ impl Forest {
                     read: above.read
                         + price(expected_rate(group, ttl, rates, reading) as f64 / 1e6),
                     write: above.write + price(write_rate(rates, ttl) as f64),
-                    write_sync: above.write_sync + price(write_rate(&group.priced.sync, ttl) as f64),
+                    write_sync: above.write_sync
+                        + price(write_rate(&group.priced.sync, ttl) as f64),
                 }
             });
             let plain = (load.prefix - path.covered).max(0.0) + load.suffix;
