@@ -263,7 +263,7 @@ fn need(latency: &Section<'_>) -> Result<Option<Need>, ExpectedError> {
         return Err(latency
             .error(
                 "deadline",
-                "is a moment, and is counted from the start of the job",
+                "is a moment; it must be a length of time, counted from the start of the job",
             )
             .hint("say how long the job may take: deadline = \"8h\""));
     }

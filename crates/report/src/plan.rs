@@ -1,7 +1,7 @@
 //! The text of `offpeak plan`: the questions with their answers, the ways to send the calls with
 //! their costs, what would change the choice, and what the figures rest on.
 
-use offpeak_core::plan::{Marks, Plan, Question, Saving, VariantCost, Warming};
+use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming};
 use offpeak_core::price::Lane;
 use offpeak_core::units::Usd;
 
@@ -36,6 +36,9 @@ pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     out.push_str(&ways(plan, width));
     out.push('\n');
     out.push_str(&paragraph(&legend(plan), 0, width));
+    if let Some(text) = break_evens(plan) {
+        out.push_str(&paragraph(&text, 0, width));
+    }
     if !plan.sensitivity.is_empty() {
         out.push_str("\nWhat would change this:\n");
     }
@@ -100,7 +103,7 @@ fn choice(plan: &Plan) -> String {
     let kept = kept.filter(|_| plan.groups.iter().any(|group| group.mark.is_some()));
     let written = match plan.variant.warming {
         Warming::Unmarked => None,
-        warming => Some(format!("written by {}", article(warming))),
+        warming => Some(format!("cache written by {}", article(warming))),
     };
     let how: Vec<String> = written.into_iter().chain(kept.map(str::to_owned)).collect();
     let mut text = plan.route.to_string();
@@ -116,7 +119,7 @@ fn choice(plan: &Plan) -> String {
     };
     let savings = [
         less(chosen.saving_vs_naive, "sync without cache"),
-        less(chosen.saving_vs_plain_batch, "a batch without it").filter(|_| plan.route.is_cached()),
+        less(chosen.saving_vs_plain_batch, "a batch without cache").filter(|_| plan.route.is_cached()),
     ];
     let savings: Vec<String> = savings.into_iter().flatten().collect();
     if !savings.is_empty() {
@@ -217,6 +220,20 @@ fn legend(plan: &Plan) -> String {
          cache keeps the preamble that long after each use, and it is read at a fraction of its \
          price.{mixed}"
     )
+}
+
+/// When marks pay, whatever is chosen.
+fn break_evens(plan: &Plan) -> Option<String> {
+    let model = &plan.break_evens.first()?.model;
+    let one = |even: &BreakEven| {
+        let (ttl, hits) = (even.ttl.as_str(), even.hit_rate);
+        match even.calls {
+            Some(calls) => format!("{ttl} from {calls} calls or {hits} hits on"),
+            None => format!("{ttl} never"),
+        }
+    };
+    let all: Vec<String> = plan.break_evens.iter().map(one).collect();
+    Some(format!("Marks pay at the rates of {model}: {}.", all.join(", ")))
 }
 
 fn worst(plan: &Plan) -> String {

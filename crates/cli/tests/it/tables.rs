@@ -44,6 +44,14 @@ fn the_plan_of_the_example() {
 }
 
 #[test]
+fn the_plan_of_the_example_as_json() {
+    let sandbox = Sandbox::new();
+    let job = workspace().join("examples/speeches/job.toml");
+    let said = sandbox.offpeak(&format!("plan {} --sim --json", job.display()));
+    assert_said("plan_of_the_example_json", &said);
+}
+
+#[test]
 fn a_plan_is_json_for_programs() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.jsonl", requests(3));

@@ -43,6 +43,8 @@ mod cache_laws;
 mod forest_laws;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod scale_tmp;
 
 pub use because::{Because, Padding, Preamble};
 pub use bound::{Bound, Demand, LaneRates, Terms, lower_bound};
@@ -57,7 +59,7 @@ pub use marks::{
 pub use posterior::HitPosterior;
 pub use reason::{Answer, Question, Reason};
 pub use route::{Assumptions, Barred, GroupPlan, Plan, Route};
-pub use sensitivity::Sensitivity;
+pub use sensitivity::{BreakEven, Sensitivity};
 pub use survival::{Gap, Survival};
 pub use timing::Timing;
 pub use tokens::{TokenRange, Tokenizer};

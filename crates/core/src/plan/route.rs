@@ -12,7 +12,7 @@ use crate::price::Lane;
 use crate::units::{Span, Usd};
 
 use super::reason::Reason;
-use super::sensitivity::Sensitivity;
+use super::sensitivity::{BreakEven, Sensitivity};
 use super::variant::{Variant, VariantCost};
 
 /// A lane with or without cache marks.
@@ -95,7 +95,11 @@ pub struct Plan {
     pub reasons: Vec<Reason>,
     /// What each variant would cost: those of [`Variant::ALL`] in that order, then any others.
     pub costs: Vec<VariantCost>,
-    /// What would change the choice, the most probable first.
+    /// When marks pay for the preamble that matters most, by lifetime; empty if no two calls share
+    /// one.
+    pub break_evens: Vec<BreakEven>,
+    /// What would change the choice.
+    #[serde(serialize_with = "super::sensitivity::with_text")]
     pub sensitivity: Vec<Sensitivity>,
     /// Marks and canaries, one entry for each group of the workload, in its order.
     pub groups: Vec<GroupPlan>,

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use offpeak_wire::request::Ttl;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::units::{Estimate, Span, Tokens};
 
@@ -18,6 +18,20 @@ use super::warm::Warming;
 
 /// Breaking even is worth a word while the calls are no more than so many times that.
 const NEAR: u64 = 4;
+
+/// When marks of a lifetime pay: for calls that read what one of them wrote, and for calls that all
+/// carry the mark and find it now and then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BreakEven {
+    /// The lifetime.
+    pub ttl: Ttl,
+    /// The model whose rates these are.
+    pub model: String,
+    /// The fewest calls; `None` if no number is enough.
+    pub calls: Option<u64>,
+    /// The share of calls that must find their preamble in the cache.
+    pub hit_rate: HitRate,
+}
 
 /// A threshold beyond which something else is cheaper, or all that is possible.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -124,7 +138,37 @@ impl fmt::Display for Sensitivity {
     }
 }
 
+/// The lines as data, each with its sentence.
+pub(super) fn with_text<S: Serializer>(lines: &[Sensitivity], out: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        #[serde(flatten)]
+        line: &'a Sensitivity,
+        text: String,
+    }
+    out.collect_seq(lines.iter().map(|line| Told {
+        line,
+        text: line.to_string(),
+    }))
+}
+
 impl Case<'_> {
+    /// Of the preamble that matters most, whatever becomes of it.
+    pub(super) fn break_evens(&self) -> Vec<BreakEven> {
+        let Some(place) = self.heaviest(|place| self.calls(place) > 1) else {
+            return Vec::new();
+        };
+        let group = &self.groups[place];
+        let rates = &group.priced.sync;
+        let one = |ttl| BreakEven {
+            ttl,
+            model: group.model.id.clone(),
+            calls: super::cost::break_even_calls(rates, ttl),
+            hit_rate: super::cost::hit_threshold(rates, ttl),
+        };
+        [Ttl::FiveMinutes, Ttl::OneHour].map(one).to_vec()
+    }
+
     pub(super) fn sensitivity(&self, chosen: &Way) -> Vec<Sensitivity> {
         let hits = self.hit_line(chosen);
         let calls = self.calls_line(chosen);
