@@ -119,7 +119,8 @@ fn choice(plan: &Plan) -> String {
     };
     let savings = [
         less(chosen.saving_vs_naive, "sync without cache"),
-        less(chosen.saving_vs_plain_batch, "a batch without cache").filter(|_| plan.route.is_cached()),
+        less(chosen.saving_vs_plain_batch, "a batch without cache")
+            .filter(|_| plan.route.is_cached()),
     ];
     let savings: Vec<String> = savings.into_iter().flatten().collect();
     if !savings.is_empty() {
@@ -233,7 +234,10 @@ fn break_evens(plan: &Plan) -> Option<String> {
         }
     };
     let all: Vec<String> = plan.break_evens.iter().map(one).collect();
-    Some(format!("Marks pay at the rates of {model}: {}.", all.join(", ")))
+    Some(format!(
+        "Marks pay at the rates of {model}: {}.",
+        all.join(", ")
+    ))
 }
 
 fn worst(plan: &Plan) -> String {

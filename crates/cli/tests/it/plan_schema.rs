@@ -65,7 +65,12 @@ fn plan(groups: Vec<GroupProfile>, need: Need, limits: Limits) -> Plan {
         models,
         limits,
     };
-    decide(&workload, &book.unwrap(), Timestamp::of_day("2026-11-22").unwrap()).unwrap()
+    decide(
+        &workload,
+        &book.unwrap(),
+        Timestamp::of_day("2026-11-22").unwrap(),
+    )
+    .unwrap()
 }
 
 /// Plans that have between them every kind of fact.
@@ -105,7 +110,10 @@ fn learnt() -> Value {
         answer: Answer::Yes,
         because: Because::LearntHits {
             hit_rate: 0.9,
-            threshold: HitRate { part: 10, whole: 19 },
+            threshold: HitRate {
+                part: 10,
+                whole: 19
+            },
         },
     })
 }

@@ -186,14 +186,20 @@ impl<'a> Case<'a> {
             ways.push(way);
         }
         for variant in Variant::MIXED {
+            let rivals = || {
+                ways.iter().filter(|other| {
+                    other.variant.route == variant.route && other.variant.warming == variant.warming
+                })
+            };
+            // Where one of the lifetimes never pays, both of them are not the better for it.
+            if rivals().any(|other| other.fit != Fit::Pays) {
+                continue;
+            }
             let way = self.way(variant, &ways);
-            let rivals = ways.iter().filter(|other| {
-                other.variant.route == variant.route && other.variant.warming == variant.warming
+            let beats = rivals().all(|other| {
+                matches!((way.cost, other.cost), (Some(mixed), Some(other)) if mixed.mid < other.mid)
             });
-            let beats = rivals.map(|other| other.cost).all(|other| {
-                matches!((way.cost, other), (Some(mixed), Some(other)) if mixed.mid < other.mid)
-            });
-            if way.placement.is_mixed() && way.fit == Fit::Pays && beats {
+            if way.placement.is_mixed() && beats {
                 ways.push(way);
             }
         }
@@ -286,10 +292,9 @@ impl<'a> Case<'a> {
         }
         match (way.variant.warming, way.fit) {
             (Warming::Unmarked, _) => self.caller_marks.then_some(Barred::CallerMarks),
-            (Warming::PreWarm, Fit::Pays | Fit::Unlearnt) => Some(Barred::LanesApart),
-            (Warming::PreWarm, _) if self.caller_marks => Some(Barred::LanesApart),
             (_, Fit::Nothing) if !self.caller_marks => Some(Barred::NothingToCache),
             (_, Fit::Loses) => Some(Barred::MarksLose),
+            (Warming::PreWarm, _) => Some(Barred::LanesApart),
             (Warming::Canary, _) if !patience.allows_canary() => Some(Barred::NoTimeForCanary),
             (_, Fit::Unlearnt) => Some(Barred::ColdStart),
             _ => None,

@@ -169,7 +169,8 @@ pub(super) fn best_levels(
 ) -> (Vec<Option<Ttl>>, u128) {
     assert_eq!(levels.len(), crossings.len(), "one for each level");
     let tree = Tree::new(levels, crossings, most.min(MAX_BREAKPOINTS));
-    tree.read_off(&tree.solve())
+    let solution = tree.solve();
+    (tree.read_off(&solution), solution.cost)
 }
 
 /// What the calls' prompts cost with a marking whose crossings are in picodollars.
@@ -194,12 +195,20 @@ enum Choice {
     },
 }
 
-/// The best below and at a level, in one state: without any mark and with at least one.
+/// The best at and below a level, in one state: without any mark and with at least one.
 #[derive(Debug, Clone, Copy)]
 struct Best {
     bare: u128,
     some: u128,
     choice: Choice,
+}
+
+/// What is kept of it for the way back down.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    choice: Choice,
+    /// Having marks is better than having none.
+    pays: bool,
 }
 
 /// The levels right below one, in one state that is passed on to them.
@@ -211,7 +220,7 @@ struct Below {
     free: u128,
     /// What it costs more that at least one of them has a mark, and which.
     force: u128,
-    forced: usize,
+    forced: u32,
 }
 
 impl Below {
@@ -222,7 +231,7 @@ impl Below {
         forced: 0,
     };
 
-    fn take(&mut self, index: usize, best: &Best) {
+    fn take(&mut self, index: u32, best: &Best) {
         let free = best.bare.min(best.some);
         let force = best.some - free;
         self.bare += best.bare;
@@ -252,6 +261,8 @@ struct Tree<'a> {
     levels: &'a [Level],
     crossings: &'a [Crossing],
     most: usize,
+    /// What a mark may leave of an hour to those below it: of one lifetime only one answer.
+    hours: &'static [bool],
     /// Depths of the candidates above each level, nothing (0) first.
     above: Vec<Vec<u64>>,
     /// Whether a level may be marked.
@@ -264,6 +275,14 @@ struct State {
     above: usize,
     used: usize,
     hour: bool,
+}
+
+impl State {
+    const START: Self = Self {
+        above: 0,
+        used: 0,
+        hour: true,
+    };
 }
 
 impl<'a> Tree<'a> {
@@ -286,57 +305,97 @@ impl<'a> Tree<'a> {
             candidate.push(pays && depths.len() <= LEVELS_MAX);
             above.push(depths);
         }
+        let any = |marked: fn(&Crossing) -> Option<u128>| {
+            crossings.iter().any(|crossing| marked(crossing).is_some())
+        };
+        let hours: &[bool] = match (any(|c| c.marked_5m), any(|c| c.marked_1h)) {
+            (true, true) => &[false, true],
+            (true, false) => &[false],
+            (false, _) => &[true],
+        };
         Self {
             levels: list,
             crossings,
             most,
+            hours,
             above,
             candidate,
         }
     }
 
+    /// The place of a state among those that can be reached: the k-th candidate is the deepest
+    /// marked one with at least one mark and at most k.
     fn slot(&self, state: State) -> usize {
-        (state.above * (self.most + 1) + state.used) * 2 + usize::from(state.hour)
+        let Some(above) = state.above.checked_sub(1) else {
+            return 0;
+        };
+        let before = if above <= self.most {
+            above * (above + 1) / 2
+        } else {
+            self.most * (self.most + 1) / 2 + (above - self.most) * self.most
+        };
+        let hour = usize::from(state.hour && self.hours.len() > 1);
+        1 + (before + state.used - 1) * self.hours.len() + hour
     }
 
+    /// Those states, in that order.
     fn each_state(&self, levels: usize) -> impl Iterator<Item = State> + use<> {
-        let most = self.most;
-        (0..levels).flat_map(move |above| {
-            (0..=most).flat_map(move |used| [false, true].map(|hour| State { above, used, hour }))
-        })
+        let (most, hours) = (self.most, self.hours);
+        let later = (1..levels).flat_map(move |above| {
+            (1..=most.min(above))
+                .flat_map(move |used| hours.iter().map(move |&hour| State { above, used, hour }))
+        });
+        std::iter::once(State::START).chain(later)
     }
 
-    /// From the leaves up: the best of every level in every state, and what is below it.
+    /// From the leaves up: the best of every level in every state.
     fn solve(&self) -> Solution {
         let count = self.levels.len();
-        let mut best: Vec<Vec<Best>> = vec![Vec::new(); count];
+        let mut solution = Solution {
+            steps: vec![Vec::new(); count],
+            forced: vec![Vec::new(); count],
+            cost: 0,
+        };
         let mut below: Vec<Vec<Below>> = vec![Vec::new(); count];
+        let mut best: Vec<Best> = Vec::new();
         for index in (0..count).rev() {
+            let mine = std::mem::take(&mut below[index]);
             let states = self.each_state(self.above[index].len());
-            let found = states.map(|state| self.best(index, state, &below[index]));
-            best[index] = found.collect();
-            if let Some(parent) = self.levels[index].parent {
-                let of_parent = &mut below[parent];
-                if of_parent.is_empty() {
-                    *of_parent = vec![Below::NONE; best[index].len()];
-                }
-                for (all, one) in of_parent.iter_mut().zip(&best[index]) {
-                    all.take(index, one);
-                }
+            best.clear();
+            best.extend(states.map(|state| self.best(index, state, &mine)));
+            let step = |best: &Best| Step {
+                choice: best.choice,
+                pays: best.some < best.bare,
+            };
+            solution.steps[index] = best.iter().map(step).collect();
+            solution.forced[index] = mine.iter().map(|below| below.forced).collect();
+            let Some(parent) = self.levels[index].parent else {
+                let start = &best[0];
+                solution.cost += start.bare.min(start.some);
+                continue;
+            };
+            let of_parent = &mut below[parent];
+            if of_parent.is_empty() {
+                *of_parent = vec![Below::NONE; best.len()];
+            }
+            let number = u32::try_from(index).expect("fewer than 2^32 levels");
+            for (all, one) in of_parent.iter_mut().zip(&best) {
+                all.take(number, one);
             }
         }
-        Solution { best, below }
+        solution
     }
 
     /// The best at one level in one state, given what is below it.
     fn best(&self, index: usize, state: State, below: &[Below]) -> Best {
         let (level, crossing) = (&self.levels[index], &self.crossings[index]);
         let tokens = u128::from(level.depth - self.above[index][state.above]);
-        let after = |state: State| below.get(self.slot(state)).copied().unwrap_or(Below::NONE);
+        let after = |state: State| below.get(self.slot(state)).unwrap_or(&Below::NONE);
         let plain = tokens * crossing.plain;
+        let unmarked = after(state);
         let mut best = Best {
-            bare: plain + after(state).bare,
-            some: (plain + after(state).some()).min(NEVER),
+            bare: plain + unmarked.bare,
+            some: (plain + unmarked.some()).min(NEVER),
             choice: Choice::Unmarked,
         };
         if !self.candidate[index] || state.used == self.most {
@@ -370,32 +429,23 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// From the roots down: the marks that were chosen, and what all of it costs.
-    fn read_off(&self, solution: &Solution) -> (Vec<Option<Ttl>>, u128) {
-        let start = State {
-            above: 0,
-            used: 0,
-            hour: true,
-        };
+    /// From the roots down: the marks that were chosen.
+    fn read_off(&self, solution: &Solution) -> Vec<Option<Ttl>> {
         let mut passed: Vec<(State, Wanted, usize)> = Vec::with_capacity(self.levels.len());
         let mut marks = vec![None; self.levels.len()];
-        let mut cost = 0;
         for (index, level) in self.levels.iter().enumerate() {
             let (state, wanted) = match level.parent.map(|parent| passed[parent]) {
-                None => (start, Wanted::Free),
+                None => (State::START, Wanted::Free),
                 Some((state, Wanted::Some, forced)) if forced != index => (state, Wanted::Free),
                 Some((state, wanted, _)) => (state, wanted),
             };
-            let best = &solution.best[index][self.slot(state)];
-            if level.parent.is_none() {
-                cost += best.bare.min(best.some);
-            }
+            let step = &solution.steps[index][self.slot(state)];
             let has_marks = match wanted {
-                Wanted::Free => best.some < best.bare,
+                Wanted::Free => step.pays,
                 Wanted::Bare => false,
                 Wanted::Some => true,
             };
-            let (below, wanted) = match best.choice {
+            let (below, wanted) = match step.choice {
                 _ if !has_marks => (state, Wanted::Bare),
                 Choice::Unmarked => (state, Wanted::Some),
                 Choice::Marked { ttl, last } => {
@@ -404,15 +454,17 @@ impl<'a> Tree<'a> {
                     (self.marked(index, state, ttl), wanted)
                 }
             };
-            let forced = solution.below[index].get(self.slot(below));
-            passed.push((below, wanted, forced.map_or(0, |below| below.forced)));
+            let forced = solution.forced[index].get(self.slot(below));
+            passed.push((below, wanted, forced.map_or(0, |&forced| forced as usize)));
         }
-        (marks, cost)
+        marks
     }
 }
 
 /// Every level in every state.
 struct Solution {
-    best: Vec<Vec<Best>>,
-    below: Vec<Vec<Below>>,
+    steps: Vec<Vec<Step>>,
+    /// Of those right below, the one that gets a mark if one has to, by the state passed on.
+    forced: Vec<Vec<u32>>,
+    cost: u128,
 }

@@ -43,8 +43,6 @@ mod cache_laws;
 mod forest_laws;
 #[cfg(test)]
 mod laws;
-#[cfg(test)]
-mod scale_tmp;
 
 pub use because::{Because, Padding, Preamble};
 pub use bound::{Bound, Demand, LaneRates, Terms, lower_bound};

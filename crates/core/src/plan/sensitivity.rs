@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::units::{Estimate, Span, Tokens};
 
-use super::cost::HitRate;
+use super::cost::{HitRate, break_even_calls, hit_threshold};
 use super::decide::{Case, Way};
 use super::timing::{Patience, Timing};
 use super::variant::{Marks, Variant};
@@ -163,8 +163,8 @@ impl Case<'_> {
         let one = |ttl| BreakEven {
             ttl,
             model: group.model.id.clone(),
-            calls: super::cost::break_even_calls(rates, ttl),
-            hit_rate: super::cost::hit_threshold(rates, ttl),
+            calls: break_even_calls(rates, ttl),
+            hit_rate: hit_threshold(rates, ttl),
         };
         [Ttl::FiveMinutes, Ttl::OneHour].map(one).to_vec()
     }
@@ -188,7 +188,7 @@ impl Case<'_> {
             against: Variant::plain(lane).label(),
             ttl,
             model: group.model.id.clone(),
-            threshold: super::cost::hit_threshold(group.priced.rates(lane)?, ttl),
+            threshold: hit_threshold(group.priced.rates(lane)?, ttl),
         })
     }
 
@@ -197,10 +197,10 @@ impl Case<'_> {
         let place = self.heaviest(|place| marks[place].is_some())?;
         let (group, ttl) = (&self.groups[place], marks[place]?);
         let calls = self.forest.users(place);
-        let least = super::cost::break_even_calls(&group.priced.sync, ttl)?;
+        let least = break_even_calls(&group.priced.sync, ttl)?;
         // Rows of a cold batch all write at first: their number decides nothing.
         let counts = chosen.variant.warming != Warming::Cold && least > 1;
-        (counts && calls <= least.saturating_mul(NEAR)).then(|| Sensitivity::FewerCalls {
+        (counts && calls <= least.saturating_mul(NEAR)).then_some(Sensitivity::FewerCalls {
             group: group.profile.id,
             calls,
             ttl,
