@@ -42,6 +42,10 @@ bench-quick:
 fuzz seconds="30":
     fuzz/run.sh --seconds {{seconds}}
 
+# Kill, stop, starve and cut off the release binary until so many kills; audits what comes out
+torture kills="200":
+    tests/torture/run.sh --kills {{kills}}
+
 # Run the tests and review changed snapshots (needs cargo-insta)
 snap:
     cargo insta test --workspace --review

@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 PEERS = pathlib.Path("benches/peers")
-PARTS = ["ingest", "results", "memory", "sim", "build"]
+PARTS = ["ingest", "results", "durable", "recovery", "memory", "sim", "build"]
 
 
 class Size:
@@ -26,6 +26,7 @@ class Size:
         self.row_bytes = 2_225
         self.memory_rows = [5_000, 50_000] if quick else [100_000, 1_000_000]
         self.memory_row_bytes = 1_024
+        self.recovered_rows = 20_000 if quick else 1_000_000
         self.load_seconds = 1 if quick else 4
         self.batch_rows = 5_000 if quick else 100_000
         self.batch_row_bytes = 2_000
@@ -168,6 +169,78 @@ def results(size, tools, work, rounds):
     ]
     yield contest("Results", sides, lines, work, rounds)
     remove(job)
+
+
+def durable(size, tools, work, rounds):
+    """The same ingest with every fsync left out by a preloaded library: what it costs to be durable."""
+    bench, _ = tools
+    without = shutil.which("eatmydata")
+    if not without:
+        say("Durability: left out, `eatmydata` is not installed (Debian: apt install eatmydata)")
+        return
+    batch = work / "rows.jsonl"
+    answer_of([bench, "make-batch", size.rows, size.row_bytes, batch])
+    spool = [bench, "prove-spool"]
+    sides = [
+        Side("offpeak", [bench, "ingest-batch", batch], spool),
+        Side("offpeak without fsync", [without, bench, "ingest-batch", batch], spool, 0.9),
+    ]
+    yield contest("What durability costs: ingest", sides, [batch], work, rounds)
+    remove(batch)
+
+
+def recovery(size, tools, work, rounds):
+    """A run is killed while its batches are under way; the time from the next start to its first request."""
+    bench, _ = tools
+    offpeak, place = bench.with_name("offpeak"), work / "recovery"
+    remove(place)
+    place.mkdir()
+    batch, data, out = place / "rows.jsonl", place / "data", place / "out.jsonl"
+    answer_of([bench, "make-batch", size.recovered_rows, size.memory_row_bytes, batch])
+    sim = subprocess.Popen(
+        [offpeak, "sim", "--json", "--listen", "127.0.0.1:0", "--clock", "virtual"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        said = json.loads("".join(iter(lambda: sim.stdout.readline().decode(), "}\n")) + "}")
+        url = said["base_url"]
+        environment = dict(os.environ, ANTHROPIC_API_KEY=said["api_key"])
+        command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
+        command = [str(part) for part in command + ["--data-dir", data, "--base-url", url, "--past-guard"]]
+
+        def arrived():
+            with urllib.request.urlopen(f"{url}/_sim/state") as answer:
+                return json.load(answer)
+
+        def arrived_when(enough):
+            """Lets a run go until the simulator has seen enough, and kills it; the seconds from its start."""
+            read_once([batch])
+            begun = time.monotonic()
+            run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            try:
+                while not enough(arrived()):
+                    if run.poll() is not None:
+                        sys.exit(f"Recovery: the run ended by itself with {run.returncode}")
+                    time.sleep(0.01)
+                return time.monotonic() - begun
+            finally:
+                run.kill()
+                run.wait()
+
+        wanted = max(1, size.recovered_rows // 100_000)
+        fresh = arrived_when(lambda seen: sum(seen["batches"].values()) >= wanted)
+        seconds = []
+        for number in range(rounds):
+            before = arrived()["requests"]
+            seconds.append(arrived_when(lambda seen: seen["requests"] > before))
+            say(f"Recovery, round {number + 1}: {seconds[-1]:.2f} s")
+    finally:
+        sim.kill()
+        sim.wait()
+    remove(place)
+    figures = {"rows": size.recovered_rows, "fresh": fresh, "median": statistics.median(seconds), "worst": max(seconds)}
+    yield {"title": "Recovery after kill -9", "recovery": figures}
 
 
 def memory(size, tools, work, rounds):
@@ -339,6 +412,13 @@ def markdown(part):
             lines.append(f"| {row['rows']:,} | {row['read_mb']:.0f} | {peak:.1f} | {seconds:.0f} | {row['cpu_s']:.0f} |")
         peaks = [row["peak_mb"] for row in part["memory"]]
         lines += ["", f"Ten times the rows take {peaks[-1] / peaks[0]:.2f} times the memory."]
+    elif "recovery" in part:
+        made = part["recovery"]
+        lines.append(
+            f"A job of {made['rows']:,} rows, from the start of the process to its first request: "
+            f"{made['median']:.2f} s (worst {made['worst']:.2f} s). Until all its batches were sent the first time: "
+            f"{made['fresh']:.1f} s."
+        )
     elif "sim" in part:
         lines += ["| | simulator | bare server | ratio |", "|---|---|---|---|"]
         lines += [f"| {what} | {ours} | {theirs} | {ratio:.2f} |" for what, ours, theirs, ratio in part["sim"]]
@@ -369,7 +449,15 @@ def main():
     figures = []
     print("\n".join(machine()) + "\n")
     for part in parts:
-        run = {"ingest": ingest, "results": results, "memory": memory, "sim": sim, "build": build}[part]
+        run = {
+            "ingest": ingest,
+            "results": results,
+            "durable": durable,
+            "recovery": recovery,
+            "memory": memory,
+            "sim": sim,
+            "build": build,
+        }[part]
         for made in run(Size(options.quick), tools, work, options.rounds):
             figures.append(made)
             print(markdown(made), flush=True)

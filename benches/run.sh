@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the benchmarks: builds in release, installs the Python peers into target/bench/venv, and compares.
-#   benches/run.sh            ingest, results, memory and the simulator at full size: about ten minutes, 10 GB of disk (`--only build` for the cold build)
+#   benches/run.sh            ingest, results, durability, recovery, memory and the simulator at full size: about ten minutes, 10 GB of disk (`--only build` for the cold build)
 #   benches/run.sh --quick    the same, small, to see that it runs
 #   benches/run.sh --help     the other options
 set -euo pipefail

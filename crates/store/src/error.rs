@@ -53,6 +53,11 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Open { source, .. }
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+            {
+                "make space on the disk of the data directory, or name another with `--data-dir DIR`"
+            }
             Self::Open { .. } => {
                 "check that the directory exists and is yours, or name another with `--data-dir DIR`"
             }

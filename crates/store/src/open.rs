@@ -60,10 +60,7 @@ impl Store {
         }
         migrations()
             .to_latest(&mut connection)
-            .map_err(|e| StoreError::Damaged {
-                what: "schema",
-                detail: e.to_string(),
-            })?;
+            .map_err(|error| not_migrated(path, error))?;
         Ok(Self {
             connection: Mutex::new(connection),
             path: path.to_owned(),
@@ -81,6 +78,20 @@ impl Store {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk that is full, or a file that is locked, says nothing about the schema.
+fn not_migrated(path: &Path, error: rusqlite_migration::Error) -> StoreError {
+    match error {
+        rusqlite_migration::Error::RusqliteError { err: source, .. } => StoreError::Open {
+            path: path.to_owned(),
+            source,
+        },
+        other => StoreError::Damaged {
+            what: "schema",
+            detail: other.to_string(),
+        },
     }
 }
 
@@ -126,6 +137,18 @@ mod tests {
             Store::open(&path),
             Err(StoreError::Newer { found: 2, .. })
         ));
+    }
+
+    #[test]
+    fn a_full_disk_is_not_taken_for_a_damaged_schema() {
+        use rusqlite::ffi;
+        let full = rusqlite_migration::Error::RusqliteError {
+            query: String::new(),
+            err: rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None),
+        };
+        let error = not_migrated(Path::new("jobs.db"), full);
+        assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
+        assert!(error.hint().contains("space"), "{}", error.hint());
     }
 
     #[test]
