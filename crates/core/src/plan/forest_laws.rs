@@ -309,6 +309,23 @@ proptest! {
     }
 
     #[test]
+    fn groups_that_contradict_each_other_are_planned_all_the_same(
+        groups in prop::collection::vec((0u32..9, prop::option::of(0u32..9), 0u64..60_000, 0u64..50, any::<bool>()), 1..9),
+        need in any_need(),
+    ) {
+        let mut workload = forest(MODELS[0], &[(None, 5_000, 3)], need);
+        let profile = workload.groups[0].clone();
+        workload.groups.extend(groups.into_iter().map(|(id, parent, prefix_bytes, rows, tools)| {
+            let sums = Sums { rows, request_bytes: rows * 900, ..profile.sums };
+            GroupProfile { id, parent, prefix_bytes, has_tools: tools, sums, ..profile.clone() }
+        }));
+        workload.rows = workload.sums().rows;
+        let plan = planned(&workload);
+        prop_assert_eq!(plan.groups.len(), workload.groups.len());
+        prop_assert!(cost(&plan).is_finite());
+    }
+
+    #[test]
     fn each_line_of_the_sensitivity_is_true(
         shapes in any_shapes(6), model in 0usize..4, need in any_need(),
     ) {

@@ -165,12 +165,14 @@ impl Forest {
     /// The marks of the exact recursion over the levels.
     fn ask(&self, groups: &[Group<'_>], reading: Reading, leads: bool) -> Vec<Option<Ttl>> {
         let levels = self.levels(groups);
-        let (mut tree, mut crossings) = (Vec::new(), Vec::new());
+        let (mut tree, mut crossings): (Vec<Level>, Vec<Crossing>) = (Vec::new(), Vec::new());
         for &(place, parent) in &levels {
             let group = &groups[place];
+            // Estimates of one group need not agree with those of another.
+            let above = parent.map_or(0, |parent| tree[parent].depth);
             let mut level = Level {
                 parent,
-                depth: group.tokens.mid,
+                depth: group.tokens.mid.max(above),
                 fixed_5m: 0,
                 fixed_1h: 0,
             };
@@ -301,7 +303,7 @@ impl Forest {
                 let tokens = (load.prefix - above.covered).max(0.0);
                 let price = |rate: f64| tokens * rate;
                 Path {
-                    covered: load.prefix,
+                    covered: load.prefix.max(above.covered),
                     read: above.read
                         + price(expected_rate(group, ttl, rates, reading) as f64 / 1e6),
                     write: above.write + price(write_rate(rates, ttl) as f64),
