@@ -270,10 +270,13 @@ fn assumptions(plan: &Plan) -> String {
     format!(
         "Estimated, as nothing was counted yet: tokens from bytes (±{:.0}%), answers of {mid} of \
          `max_tokens` ({low} to {high}), {} synchronous calls a minute, batches that \
-         take {}. Prices of {}.",
+         take {} ({:.0}% of them start while a 5m entry of a canary lives, {:.0}% while one of 1h \
+         does). Prices of {}.",
         rests.token_spread * 100.0,
         count(u64::from(rests.sync_calls_per_minute)),
         rests.turnaround,
+        rests.in_time_5m * 100.0,
+        rests.in_time_1h * 100.0,
         rests.prices_as_of
     )
 }

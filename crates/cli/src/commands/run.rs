@@ -12,7 +12,7 @@ use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::run::{RunEnd, run as run_job};
@@ -96,6 +96,15 @@ async fn drive(
             printer.note(&format!(
                 "going on with `{name}`, which was started on {created}"
             ));
+            if let Need::Within(span) = job.settings.need {
+                let late = Timestamp::from_micros(engine.clock.now()) - (created + span);
+                if late > Span::ZERO {
+                    printer.note(&format!(
+                        "its deadline passed {late} ago; `--deadline` with a longer time, counted \
+                         from its start, lets what is left wait for a batch"
+                    ));
+                }
+            }
             *job
         }
         Opened::Fresh(fresh) => match begin(*fresh, &spec, yes, printer).await? {

@@ -3,6 +3,7 @@
 //! Leaves out the formulas (`cost`), the times (`timing`), where marks go (`placement`) and the
 //! reasons (`explain`).
 
+use offpeak_wire::request::Ttl;
 use thiserror::Error;
 
 use crate::price::{Book, Lane, Model, PriceError};
@@ -17,7 +18,7 @@ use super::sensitivity::single;
 use super::timing::{Patience, SYNC_CALLS_PER_MINUTE, TURNAROUND};
 use super::tokens::SPREAD;
 use super::variant::{Saving, Variant, VariantCost};
-use super::warm::Warming;
+use super::warm::{Warming, in_time};
 use super::workload::{Limits, Need, Sums, Workload};
 
 /// Why there is no plan.
@@ -85,6 +86,8 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
             token_spread: SPREAD,
             output_shares: OUTPUT_SHARES,
             turnaround: TURNAROUND,
+            in_time_5m: in_time_share(Ttl::FiveMinutes),
+            in_time_1h: in_time_share(Ttl::OneHour),
             sync_calls_per_minute: SYNC_CALLS_PER_MINUTE,
             prices_as_of: book.as_of().to_owned(),
         },
@@ -421,6 +424,10 @@ impl<'a> Case<'a> {
         let own = self.groups[place].profile.sums.rows;
         self.forest.users(place).max(own)
     }
+}
+
+fn in_time_share(ttl: Ttl) -> f64 {
+    f64::from(in_time(Lane::Batch, ttl, TURNAROUND)) / 1e6
 }
 
 fn reading(variant: Variant) -> Reading {

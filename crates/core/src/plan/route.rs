@@ -221,6 +221,11 @@ pub struct Assumptions {
     /// A batch's typical turnaround.
     #[serde(rename = "turnaround_us")]
     pub turnaround: Span,
+    /// The share of batches that start while an entry of five minutes lives that was written ahead of
+    /// them.
+    pub in_time_5m: f64,
+    /// The same for an entry of an hour.
+    pub in_time_1h: f64,
     /// Calls that the sync lane makes in a minute.
     pub sync_calls_per_minute: u32,
     /// The day of the price book, `YYYY-MM-DD`.
