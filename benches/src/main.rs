@@ -10,6 +10,7 @@ mod bare_server;
 mod bodies;
 mod inputs;
 mod load;
+mod plan;
 mod product;
 mod proof;
 mod prose;
@@ -37,6 +38,7 @@ const USAGE: &str = "offpeak-bench COMMAND
                                    small calls, as many as can be or RATE a second
   upload HOST KEY INPUT            that input as one batch
   download HOST KEY PATH           a download, counted
+  plan GROUPS DEPTH                a plan of so many groups that stand on each other so deep
   prove-spool DIR | prove-bodies DIR | prove-output FILE
                                    rows and a digest of what they mean";
 
@@ -55,6 +57,10 @@ fn main() -> anyhow::Result<()> {
         ["make-results", input, dir] => {
             answers::make(Path::new(input), Path::new(dir))?;
             "{}".to_owned()
+        }
+        ["plan", groups, depth] => {
+            let workload = plan::workload(number(groups)?, number(depth)?);
+            timed(|| plan::decided(&workload))?
         }
         ["ingest-batch", input, dir] => timed(|| product::ingest_batch(Path::new(input), dir))?,
         ["ingest-csv", input, dir] => timed(|| product::ingest_csv(Path::new(input), dir))?,

@@ -39,7 +39,7 @@ const KEYS: &Places = &[
         ],
     ),
     ("latency", &["needs", "deadline"]),
-    ("limits", &["budget_usd"]),
+    ("limits", &["budget_usd", "zero_data_retention"]),
 ];
 
 /// Request members that [params] must not have, and where they come from instead.
@@ -66,6 +66,7 @@ pub(crate) struct JobFile {
     pub(crate) betas: Vec<String>,
     pub(crate) need: Option<Need>,
     pub(crate) budget: Option<Usd>,
+    pub(crate) zero_data_retention: bool,
     pub(crate) on_invalid: Option<OnInvalid>,
 }
 
@@ -99,12 +100,13 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
     let input = beside(document.path, input.text);
     let shape = shape(document, &top, &input, &mut files)?;
     let limits = top.section("limits")?;
-    let budget = match &limits {
+    let (budget, zero_data_retention) = match &limits {
         Some(limits) => {
             limits.only(KEYS)?;
-            limits.usd("budget_usd")?
+            let retention = limits.flag("zero_data_retention")?;
+            (limits.usd("budget_usd")?, retention.unwrap_or(false))
         }
-        None => None,
+        None => (None, false),
     };
     Ok(JobFile {
         name: top.text("name")?.map(|name| name.text.to_owned()),
@@ -121,6 +123,7 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
             .section("latency")?
             .map_or(Ok(None), |latency| need(&latency))?,
         budget,
+        zero_data_retention,
         on_invalid: on_invalid(&top)?,
     })
 }
@@ -256,6 +259,14 @@ fn table_format(input: &Path) -> Result<TableFormat, ExpectedError> {
 
 fn need(latency: &Section<'_>) -> Result<Option<Need>, ExpectedError> {
     latency.only(KEYS)?;
+    if latency.is_moment("deadline") {
+        return Err(latency
+            .error(
+                "deadline",
+                "is a moment; it must be a length of time, counted from the start of the job",
+            )
+            .hint("say how long the job may take: deadline = \"8h\""));
+    }
     let (needs, deadline) = (latency.text("needs")?, latency.text("deadline")?);
     match (needs, deadline) {
         (None, None) => Ok(None),
@@ -464,6 +475,18 @@ mod tests {
             (
                 &format!("{table}[latency]\ndeadline = 'soon'\n"),
                 "line 7: `latency.deadline` cannot be read",
+            ),
+            (
+                &format!("{table}[limits]\nzero_data_retention = 'yes'\n"),
+                "line 7: `limits.zero_data_retention` must be true or false, not a string",
+            ),
+            (
+                &format!("{table}[latency]\ndeadline = 2026-11-27T06:00:00Z\n"),
+                "line 7: `latency.deadline` is a moment",
+            ),
+            (
+                &format!("{table}[latency]\ndeadline = '-2h'\n"),
+                "line 7: `latency.deadline`",
             ),
             (
                 &format!("{table}[limits]\nbudget_usd = 5.0\n"),

@@ -214,6 +214,7 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         source: file.source,
         need: need.unwrap_or(Need::Whenever),
         budget: args.budget.or(file.budget),
+        zero_data_retention: file.zero_data_retention,
         betas: file.betas,
         output,
         overwrite: false,
@@ -234,6 +235,7 @@ fn bare(input: &Path) -> JobFile {
         betas: Vec::new(),
         need: None,
         budget: None,
+        zero_data_retention: false,
         on_invalid: None,
     }
 }

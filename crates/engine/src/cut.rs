@@ -301,7 +301,7 @@ fn bytes_more(lane: Lane, kind: Kind, open: &Open, entry: &IndexEntry) -> u64 {
 }
 
 /// A batch costs half (Anthropic docs, pricing); rounded up, because this is a worst case.
-fn on_lane(lane: Lane, sync: Usd) -> Usd {
+pub(crate) fn on_lane(lane: Lane, sync: Usd) -> Usd {
     match lane {
         Lane::Sync => sync,
         Lane::Batch => Usd::from_pico(sync.pico() / 2 + sync.pico() % 2),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use offpeak_core::plan::PlanError;
 use offpeak_core::price::PriceError;
+use offpeak_core::units::Usd;
 use offpeak_store::StoreError;
 
 use crate::ingest::IngestError;
@@ -96,6 +97,32 @@ pub enum EngineError {
         /// What makes it so.
         why: String,
     },
+    /// The budget is too small for a single row.
+    #[error(
+        "{}, line {line}: this row alone can cost {worst}, and the budget is {budget}",
+        path.display()
+    )]
+    BudgetBelowRow {
+        /// The input.
+        path: PathBuf,
+        /// The line of its dearest row.
+        line: u64,
+        /// The most that this row can cost on its lane.
+        worst: Usd,
+        /// The budget.
+        budget: Usd,
+    },
+    /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
+    #[error(
+        "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
+         data retention now"
+    )]
+    Retained {
+        /// The job's name.
+        name: String,
+        /// The unfinished run.
+        id: String,
+    },
 }
 
 impl EngineError {
@@ -130,6 +157,15 @@ impl EngineError {
             Self::InputChanged { .. } => {
                 "finish the old run with `--resume-old`, or give it up and start with the new input \
                  with `--fresh`"
+                    .to_owned()
+            }
+            Self::BudgetBelowRow { worst, .. } => format!(
+                "raise `limits.budget_usd` or `--budget` to {worst} at the least, or lower \
+                 `max_tokens`: what a row can cost is set aside before it is sent"
+            ),
+            Self::Retained { .. } => {
+                "start again with `--fresh`, which makes the calls one by one, or leave \
+                 `limits.zero_data_retention` out"
                     .to_owned()
             }
             Self::Unbounded { .. } => "leave the budget out, or take such rows out".to_owned(),

@@ -17,7 +17,7 @@ use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::output::write_output;
 use crate::spool::SpoolDir;
-use crate::start::{Job, hex};
+use crate::start::{GroupFacts, Job, hex};
 
 /// What a finished job came to: the machine-readable proof beside the output. Money is a decimal
 /// string of picodollars (1e-12 US$), with a `_usd` string for people next to it.
@@ -53,6 +53,15 @@ pub struct Manifest {
     pub outcomes: BTreeMap<String, u64>,
     /// The route that the plan took.
     pub route: String,
+    /// The same with its marks and how the cache was first filled.
+    #[serde(default)]
+    pub variant: String,
+    /// The prefix groups of the plan.
+    #[serde(default)]
+    pub groups: GroupFacts,
+    /// Why that route: questions, answers, facts and sentences, as the plan gave them.
+    #[serde(default)]
+    pub reasons: Vec<serde_json::Value>,
     /// How the rows travelled in fact.
     pub routes: BTreeMap<String, RouteShare>,
     /// The date of the price book.
@@ -191,6 +200,9 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             rows_out: output.rows,
             outcomes,
             route: facts.route.clone(),
+            variant: facts.variant.clone(),
+            groups: facts.groups,
+            reasons: facts.reasons.clone(),
             routes: routes(&shards),
             price_book_as_of: facts.prices_as_of.clone(),
             naive_picousd: tally.naive,

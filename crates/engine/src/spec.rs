@@ -18,6 +18,8 @@ pub struct JobSpec {
     pub need: Need,
     /// The most it may cost; `None` without a limit.
     pub budget: Option<Usd>,
+    /// Nothing may be kept upstream once it was answered, so nothing may travel in a batch.
+    pub zero_data_retention: bool,
     /// `anthropic-beta` names sent with every request.
     pub betas: Vec<String>,
     /// Where the output goes.

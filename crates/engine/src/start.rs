@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
-use offpeak_core::job::shard::{JobId, ShardState};
+use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
@@ -19,7 +19,7 @@ use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
-use crate::cut::{CutPlan, GroupCut, cut};
+use crate::cut::{CutPlan, GroupCut, cut, on_lane};
 use crate::error::EngineError;
 use crate::finish::Manifest;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
@@ -103,6 +103,8 @@ pub struct Settings {
     pub output: PathBuf,
     /// Whether an existing output may be replaced.
     pub overwrite: bool,
+    /// Nothing may travel in a batch.
+    pub zero_data_retention: bool,
     /// See [`Choice::past_guard`].
     pub past_guard: bool,
     /// See [`Choice::expired_to_sync`].
@@ -117,6 +119,7 @@ impl Settings {
             betas: spec.betas.clone(),
             output: spec.output.clone(),
             overwrite: spec.overwrite,
+            zero_data_retention: spec.zero_data_retention,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,
         }
@@ -141,6 +144,15 @@ pub struct JobFacts {
     pub invalid: u64,
     /// The route that the plan took.
     pub route: String,
+    /// The same with its marks and how the cache is first filled, for people.
+    #[serde(default)]
+    pub variant: String,
+    /// The prefix groups of the plan.
+    #[serde(default)]
+    pub groups: GroupFacts,
+    /// Why that route: questions, answers, facts and sentences, as the plan gave them.
+    #[serde(default)]
+    pub reasons: Vec<serde_json::Value>,
     /// The expected cost, in dollars: an estimate.
     pub planned_usd_estimate: f64,
     /// The date of the price book.
@@ -157,6 +169,31 @@ pub struct JobFacts {
     pub unbounded: Option<(u64, String)>,
     /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
     pub scout: bool,
+}
+
+/// How many prefix groups a plan has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// All of them.
+    pub groups: u64,
+    /// Those whose rows are given a cache mark.
+    pub marked: u64,
+    /// Those that send a row ahead.
+    pub canaries: u64,
+}
+
+impl GroupFacts {
+    fn of(plan: &Plan) -> Self {
+        let count = |counts: fn(&plan::GroupPlan) -> bool| {
+            let groups = plan.groups.iter().filter(|group| counts(group));
+            u64::try_from(groups.count()).unwrap_or(u64::MAX)
+        };
+        Self {
+            groups: count(|_| true),
+            marked: count(|group| group.mark.is_some()),
+            canaries: count(|group| group.canary),
+        }
+    }
 }
 
 /// A job that can be run. It holds the job's lock.
@@ -227,7 +264,7 @@ pub fn plan_only(
     report: &Report,
 ) -> Result<(Ingested, Plan), EngineError> {
     let ingested = read(spec, book, now, None, report)?;
-    let plan = plan::decide(&workload(spec, &ingested), book, now)?;
+    let plan = decide(spec, &ingested, book, now)?;
     Ok((ingested, plan))
 }
 
@@ -292,7 +329,7 @@ fn open_blocking(
     let unbounded = ingested.first_unbounded;
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
-    let plan = plan::decide(&workload(&spec, &ingested), &engine.book, now)?;
+    let plan = decide(&spec, &ingested, &engine.book, now)?;
     let run = runs + 1;
     Ok(Opened::Fresh(Box::new(FreshJob {
         engine,
@@ -327,6 +364,12 @@ fn reopen(
     // A run that died between its last two steps left its output in place.
     if !all_settled {
         refuse_existing_output(&settings)?;
+    }
+    let in_batches =
+        |shard: &Shard| shard.lane == Lane::Batch && !matches!(shard.state, ShardState::Settled(_));
+    if settings.zero_data_retention && shards.iter().any(in_batches) {
+        let (name, id) = (record.name, record.id.to_string());
+        return Err(EngineError::Retained { name, id });
     }
     let scout = facts.scout;
     let job = Job {
@@ -386,6 +429,13 @@ impl FreshJob {
             rows: ingested.rows,
             invalid: ingested.invalid,
             route: plan.route.as_str().to_owned(),
+            variant: plan.variant.to_string(),
+            groups: GroupFacts::of(&plan),
+            reasons: plan
+                .reasons
+                .iter()
+                .map(|reason| serde_json::json!(reason))
+                .collect(),
             planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
@@ -437,6 +487,28 @@ fn read(
     Ok(ingest(spec, book, now, spool, &tell)?)
 }
 
+/// The plan, unless the budget could not even pay for the dearest row.
+fn decide(
+    spec: &JobSpec,
+    ingested: &Ingested,
+    book: &Book,
+    now: Timestamp,
+) -> Result<Plan, EngineError> {
+    let plan = plan::decide(&workload(spec, ingested), book, now)?;
+    if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
+        let worst = on_lane(plan.route.lane(), worst);
+        if budget < worst {
+            return Err(EngineError::BudgetBelowRow {
+                path: spec.source.input.clone(),
+                line,
+                worst,
+                budget,
+            });
+        }
+    }
+    Ok(plan)
+}
+
 /// The sums that the planner decides on.
 fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
     let model = |number: u16| {
@@ -465,6 +537,10 @@ fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
             Need::Whenever => plan::Need::Whenever,
         },
         models: ingested.models.clone(),
+        limits: plan::Limits {
+            budget: spec.budget,
+            zero_data_retention: spec.zero_data_retention,
+        },
     }
 }
 

@@ -1,8 +1,8 @@
-//! The text of `offpeak plan`: the two questions with their answers, the four routes with their
-//! costs, what could go wrong, and what the figures rest on.
+//! The text of `offpeak plan`: the questions with their answers, the ways to send the calls with
+//! their costs, what would change the choice, and what the figures rest on.
 
-use offpeak_core::plan::{Plan, Question, Route, RouteCost, Saving};
-use offpeak_core::units::Usd;
+use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming, ceiling};
+use offpeak_core::price::Lane;
 
 use crate::figures::{count, counted, estimate, estimate_decimals, share};
 use crate::layout::{Align, listed, paragraph, table};
@@ -14,8 +14,6 @@ pub struct PlanContext {
     pub name: String,
     /// Rows that cannot be sent.
     pub invalid: u64,
-    /// The most that the job may spend.
-    pub budget: Option<Usd>,
 }
 
 /// The plan at most `width` columns wide.
@@ -23,28 +21,31 @@ pub struct PlanContext {
 pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     let mut out = heading(plan, context, width);
     out.push('\n');
-    for (no, question) in [Question::NeededWithinSeconds, Question::PreambleStable]
-        .into_iter()
-        .enumerate()
-    {
+    let questions = [
+        Question::NeededWithinSeconds,
+        Question::PreambleStable,
+        Question::BudgetEnough,
+    ];
+    for (no, question) in questions.into_iter().enumerate() {
         out.push_str(&question_text(plan, no + 1, question, width));
     }
     out.push('\n');
     out.push_str(&listed("=> ", &choice(plan), 0, width));
     out.push('\n');
-    out.push_str(&routes(plan, width));
+    out.push_str(&ways(plan, width));
     out.push('\n');
-    out.push_str(&paragraph(
-        "sync: answered at once. batch: answered within hours, at half the list price. cache: the \
-         shared preamble is read at a fraction of its price.",
-        0,
-        width,
-    ));
-    out.push('\n');
-    if let Some(sensitivity) = &plan.sensitivity {
-        out.push_str(&listed("- ", &sensitivity.to_string(), 0, width));
+    out.push_str(&paragraph(&legend(plan), 0, width));
+    if let Some(text) = break_evens(plan) {
+        out.push_str(&paragraph(&text, 0, width));
     }
-    for line in [worst(plan, context), assumptions(plan)] {
+    if !plan.sensitivity.is_empty() {
+        out.push_str("\nWhat would change this:\n");
+    }
+    for line in &plan.sensitivity {
+        out.push_str(&listed("- ", &line.to_string(), 0, width));
+    }
+    out.push_str("\nWhat it rests on:\n");
+    for line in [worst(plan), assumptions(plan)] {
         out.push_str(&listed("- ", &line, 0, width));
     }
     out
@@ -91,45 +92,65 @@ fn question_text(plan: &Plan, no: usize, question: Question, width: usize) -> St
 
 fn choice(plan: &Plan) -> String {
     let chosen = plan.cost_of(plan.route);
-    let mut text = format!("{}", plan.route);
+    let kept = match plan.variant.marks {
+        Marks::None => None,
+        Marks::FiveMinutes => Some("kept 5 minutes"),
+        Marks::OneHour => Some("kept 1 hour"),
+        Marks::Mixed => Some("kept 1 hour or 5 minutes"),
+    };
+    // Callers' own marks say themselves how long they live.
+    let kept = kept.filter(|_| plan.groups.iter().any(|group| group.mark.is_some()));
+    let written = match plan.variant.warming {
+        Warming::Unmarked => None,
+        warming => Some(format!("cache written by {}", article(warming))),
+    };
+    let how: Vec<String> = written.into_iter().chain(kept.map(str::to_owned)).collect();
+    let mut text = plan.route.to_string();
+    if !how.is_empty() {
+        text.push_str(&format!(" ({})", how.join(", ")));
+    }
     if let Some(cost) = chosen.cost {
         text.push_str(&format!(", about {cost}"));
     }
-    if let Some(saving) = chosen
-        .saving_vs_naive
-        .filter(|saving| saving.share >= 0.000_5)
-    {
-        let than = Route::Sync;
-        text.push_str(&format!(
-            ": {} less than {than} without cache",
-            share(saving.share)
-        ));
+    let less = |saving: Option<Saving>, than: &str| {
+        let saving = saving.filter(|saving| saving.share >= 0.000_5)?;
+        Some(format!("{} less than {than}", share(saving.share)))
+    };
+    let savings = [
+        less(chosen.saving_vs_naive, "sync without cache"),
+        less(chosen.saving_vs_plain_batch, "a batch without cache")
+            .filter(|_| plan.route.is_cached()),
+    ];
+    let savings: Vec<String> = savings.into_iter().flatten().collect();
+    if !savings.is_empty() {
+        text.push_str(&format!(": {}", savings.join(", ")));
     }
     text.push('.');
     text
 }
 
-fn routes(plan: &Plan, width: usize) -> String {
+fn ways(plan: &Plan, width: usize) -> String {
     let columns = [
-        ("Route", Align::Left),
+        ("Way", Align::Left),
         ("Expected", Align::Right),
         ("Low", Align::Right),
         ("High", Align::Right),
         ("vs sync", Align::Right),
         ("vs batch", Align::Right),
+        ("Written by", Align::Left),
         ("", Align::Left),
     ];
-    let smallest = plan.costs.iter().filter_map(|route| Some(route.cost?.low));
+    let shown = plan.by_label();
+    let smallest = shown.iter().filter_map(|way| Some(way.cost?.low));
     let decimals = estimate_decimals(smallest.fold(f64::INFINITY, f64::min));
-    let rows = plan
-        .costs
-        .iter()
-        .map(|cost| route_row(plan, cost, decimals))
+    let rows = shown
+        .into_iter()
+        .map(|way| way_row(plan, way, decimals))
         .collect();
     table(&columns, rows, width)
 }
 
-fn route_row(plan: &Plan, cost: &RouteCost, decimals: usize) -> Vec<String> {
+fn way_row(plan: &Plan, way: &VariantCost, decimals: usize) -> Vec<String> {
     let dash = || "–".to_owned();
     let change = |saving: Option<Saving>| {
         saving.map_or_else(dash, |saving| match share(-saving.share) {
@@ -137,38 +158,88 @@ fn route_row(plan: &Plan, cost: &RouteCost, decimals: usize) -> Vec<String> {
             same_or_less => same_or_less,
         })
     };
-    let note = match &cost.barred {
-        _ if cost.route == plan.route => "chosen".to_owned(),
+    let note = match &way.barred {
+        _ if way.variant == plan.variant => "chosen".to_owned(),
         Some(barred) => format!("no: {barred}"),
         None => String::new(),
     };
-    let [mid, low, high] = cost.cost.map_or_else(
+    let [mid, low, high] = way.cost.map_or_else(
         || [dash(), dash(), dash()],
         |cost| [cost.mid, cost.low, cost.high].map(|usd| estimate(usd, decimals)),
     );
-    // A route is not compared with itself.
-    let vs_sync = if cost.route == Route::Sync {
-        dash()
-    } else {
-        change(cost.saving_vs_naive)
-    };
-    let vs_batch = if cost.route == Route::Batch {
-        dash()
-    } else {
-        change(cost.saving_vs_plain_batch)
+    // A way is not compared with itself.
+    let against = |lane: Lane, saving| match (way.variant.marks, way.variant.route.lane()) {
+        (Marks::None, own) if own == lane => dash(),
+        _ => change(saving),
     };
     vec![
-        cost.route.to_string(),
+        way.variant.label().to_owned(),
         mid,
         low,
         high,
-        vs_sync,
-        vs_batch,
+        against(Lane::Sync, way.saving_vs_naive),
+        against(Lane::Batch, way.saving_vs_plain_batch),
+        written_by(way.variant.warming).to_owned(),
         note,
     ]
 }
 
-fn worst(plan: &Plan, context: &PlanContext) -> String {
+fn article(warming: Warming) -> &'static str {
+    match warming {
+        Warming::Unmarked => "nothing",
+        Warming::FirstCall => "the first call",
+        Warming::Canary => "a canary",
+        Warming::PreWarm => "a pre-warm",
+        Warming::Cold => "any call",
+    }
+}
+
+fn written_by(warming: Warming) -> &'static str {
+    match warming {
+        Warming::Unmarked => "–",
+        Warming::FirstCall => "first call",
+        Warming::Canary => "canary",
+        Warming::PreWarm => "pre-warm",
+        Warming::Cold => "any call",
+    }
+}
+
+/// The words of the table, for those who see it for the first time.
+fn legend(plan: &Plan) -> String {
+    let mixed = plan
+        .costs
+        .iter()
+        .any(|way| way.variant.marks == Marks::Mixed);
+    let mixed = if mixed {
+        " mixed: 1h for what more calls share, 5m for the rest."
+    } else {
+        ""
+    };
+    format!(
+        "sync: answered at once. batch: answered within hours, at half the list price. 5m, 1h: the \
+         cache keeps the preamble that long after each use, and it is read at a fraction of its \
+         price.{mixed}"
+    )
+}
+
+/// When marks pay, whatever is chosen.
+fn break_evens(plan: &Plan) -> Option<String> {
+    let model = &plan.break_evens.first()?.model;
+    let one = |even: &BreakEven| {
+        let (ttl, hits) = (even.ttl.as_str(), even.hit_rate);
+        match even.calls {
+            Some(calls) => format!("{ttl} from {calls} calls or {hits} hits on"),
+            None => format!("{ttl} never"),
+        }
+    };
+    let all: Vec<String> = plan.break_evens.iter().map(one).collect();
+    Some(format!(
+        "Marks pay at the rates of {model}: {}.",
+        all.join(", ")
+    ))
+}
+
+fn worst(plan: &Plan) -> String {
     let mut text = format!(
         "At most {}, should every prompt and answer be as long as it can be",
         ceiling(plan.worst)
@@ -180,24 +251,7 @@ fn worst(plan: &Plan, context: &PlanContext) -> String {
         ));
     }
     text.push('.');
-    if let Some(budget) = context.budget {
-        text.push_str(&if budget >= plan.hedge_worst {
-            format!(" The budget of {budget} covers that.")
-        } else {
-            format!(
-                " The budget of {budget} is less: what a call can cost is set aside before it is \
-                 sent, and the job stops rather than spend more."
-            )
-        });
-    }
     text
-}
-
-/// A ceiling in cents, rounded up: less would not be a ceiling.
-fn ceiling(amount: Usd) -> String {
-    const CENT: i128 = 10_000_000_000;
-    let cents = (amount.pico() + CENT - 1).div_euclid(CENT);
-    Usd::from_pico(cents * CENT).to_string()
 }
 
 fn assumptions(plan: &Plan) -> String {
@@ -208,10 +262,13 @@ fn assumptions(plan: &Plan) -> String {
     format!(
         "Estimated, as nothing was counted yet: tokens from bytes (±{:.0}%), answers of {mid} of \
          `max_tokens` ({low} to {high}), {} synchronous calls a minute, batches that \
-         take {}. Prices of {}.",
+         take {} ({:.0}% of them start while a 5m entry of a canary lives, {:.0}% while one of 1h \
+         does). Prices of {}.",
         rests.token_spread * 100.0,
         count(u64::from(rests.sync_calls_per_minute)),
         rests.turnaround,
+        rests.in_time_5m * 100.0,
+        rests.in_time_1h * 100.0,
         rests.prices_as_of
     )
 }

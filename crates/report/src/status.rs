@@ -5,7 +5,7 @@ use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Usd};
 
-use crate::figures::{count, decimals, dollars, percent};
+use crate::figures::{count, counted, decimals, dollars, percent};
 use crate::layout::{Align, paragraph, table};
 
 /// A job, seen from outside.
@@ -19,6 +19,8 @@ pub struct StatusView {
     pub state: String,
     /// The planned route.
     pub route: Route,
+    /// Groups of calls with the same preamble, those that are marked, those that send a call ahead.
+    pub groups: [u64; 3],
     /// Rows of the input.
     pub rows: u64,
     /// Its shards by state, in the order of a shard's life.
@@ -35,9 +37,11 @@ pub struct StatusView {
     pub slack: Option<Span>,
 }
 
-/// The shards in one state.
+/// The shards of one role in one state.
 #[derive(Debug, Clone)]
 pub struct ShardCount {
+    /// `canary`, `bulk` or `leftovers`.
+    pub role: &'static str,
     /// The state's tag, as the store keeps it.
     pub state: String,
     /// How many shards.
@@ -52,14 +56,15 @@ pub fn status_text(view: &StatusView, width: usize) -> String {
     let done = view.tally.outcomes.total();
     let mut out = paragraph(
         &format!(
-            "{} (job {}): {}; {} of {} rows done ({}), planned as {}.",
+            "{} (job {}): {}; {} of {} rows done ({}), planned as {}.{}",
             view.name,
             view.job,
             view.state,
             count(done),
             count(view.rows),
             percent(done, view.rows),
-            view.route
+            view.route,
+            groups(view)
         ),
         0,
         width,
@@ -75,9 +80,35 @@ pub fn status_text(view: &StatusView, width: usize) -> String {
     out
 }
 
+/// What the cache is to do.
+fn groups(view: &StatusView) -> String {
+    let [all, marked, canaries] = view.groups;
+    if marked == 0 && canaries == 0 {
+        return String::new();
+    }
+    let mut text = match (marked, all) {
+        (1, 1) => " Its shared preamble is marked for the cache".to_owned(),
+        _ => format!(
+            " Of {}, {} are marked for the cache",
+            counted(all, "preamble"),
+            count(marked)
+        ),
+    };
+    if canaries > 0 {
+        let verb = if canaries == 1 { "goes" } else { "go" };
+        text.push_str(&format!(
+            "; {} {verb} ahead as canary",
+            counted(canaries, "call")
+        ));
+    }
+    text.push('.');
+    text
+}
+
 fn shards_table(view: &StatusView, width: usize) -> String {
     let columns = [
         ("Shards", Align::Left),
+        ("State", Align::Left),
         ("Number", Align::Right),
         ("Rows", Align::Right),
         ("", Align::Left),
@@ -85,6 +116,7 @@ fn shards_table(view: &StatusView, width: usize) -> String {
     let rows = view.shards.iter().map(|line| {
         let name = line.state.replace('_', " ");
         vec![
+            line.role.to_owned(),
             name,
             count(line.shards),
             count(line.rows),

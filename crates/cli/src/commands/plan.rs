@@ -20,7 +20,6 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let context = PlanContext {
         name: spec.name,
         invalid: ingested.invalid,
-        budget: spec.budget,
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -37,7 +36,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "invalid_examples": invalid,
         "input_bytes": ingested.input_bytes,
         "disk_bytes": ingested.disk_bytes,
-        "budget_picousd": context.budget,
+        "budget_picousd": spec.budget,
         "plan": plan,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;

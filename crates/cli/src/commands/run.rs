@@ -10,9 +10,9 @@ use offpeak_client::clock::{Clock, entropy};
 use offpeak_client::{Client, Options};
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
-use offpeak_core::plan::Plan;
+use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::Book;
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::run::{RunEnd, run as run_job};
@@ -96,6 +96,15 @@ async fn drive(
             printer.note(&format!(
                 "going on with `{name}`, which was started on {created}"
             ));
+            if let Need::Within(span) = job.settings.need {
+                let late = Timestamp::from_micros(engine.clock.now()) - (created + span);
+                if late > Span::ZERO {
+                    printer.note(&format!(
+                        "its deadline passed {late} ago; `--deadline` with a longer time, counted \
+                         from its start, lets what is left wait for a batch"
+                    ));
+                }
+            }
             *job
         }
         Opened::Fresh(fresh) => match begin(*fresh, &spec, yes, printer).await? {
@@ -135,7 +144,6 @@ async fn begin(
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
-            budget: spec.budget,
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {
@@ -156,10 +164,7 @@ async fn begin(
 }
 
 fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
-    /// A ceiling in cents is rounded up: less would not be one.
-    const CENT: i128 = 10_000_000_000;
-    let worst = plan.worst.max(plan.hedge_worst).pico();
-    let worst = Usd::from_pico((worst + CENT - 1).div_euclid(CENT) * CENT);
+    let worst = ceiling(plan.worst.max(plan.hedge_worst));
     let most = budget.map_or(worst, |budget| budget.min(worst));
     let about = plan.cost_of(plan.route).cost;
     let about = about.map_or_else(String::new, |cost| format!(", about {cost}"));

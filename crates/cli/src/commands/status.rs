@@ -1,6 +1,6 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
-use offpeak_core::job::shard::{JobId, Shard};
+use offpeak_core::job::shard::{JobId, Shard, ShardRole};
 use offpeak_core::units::Timestamp;
 use offpeak_report::{ShardCount, StatusView, status_text};
 use offpeak_store::{JobRecord, Store};
@@ -52,7 +52,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
     let shards: Vec<_> = view
         .shards
         .iter()
-        .map(|count| json!({ "state": count.state, "shards": count.shards, "rows": count.rows }))
+        .map(|count| json!({ "role": count.role, "state": count.state, "shards": count.shards, "rows": count.rows }))
         .collect();
     let answer = json!({
         "job": record.id,
@@ -60,6 +60,9 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "run": record.run,
         "state": view.state,
         "route": standing.facts.route,
+        "variant": standing.facts.variant,
+        "groups": standing.facts.groups,
+        "reasons": standing.facts.reasons,
         "rows": view.rows,
         "done": view.tally.outcomes.total(),
         "shards": shards,
@@ -104,6 +107,10 @@ fn view(
         job: record.id.clone(),
         state: state(record).to_owned(),
         route: verdict::route(&standing.facts.route),
+        groups: {
+            let groups = &standing.facts.groups;
+            [groups.groups, groups.marked, groups.canaries]
+        },
         rows: standing.facts.rows,
         shards: counts(&standing.shards),
         tally: verdict::with_invalid(standing.tally.clone(), standing.facts.invalid),
@@ -115,16 +122,28 @@ fn view(
 }
 
 fn counts(shards: &[Shard]) -> Vec<ShardCount> {
-    let count = |state: &str| {
-        let of_state = shards.iter().filter(|shard| shard.state.tag() == state);
+    let count = |role: &'static str, state: &str| {
+        let of_state = shards
+            .iter()
+            .filter(|shard| name_of(shard.role) == role && shard.state.tag() == state);
         ShardCount {
+            role,
             state: state.to_owned(),
             shards: of_state.clone().map(|_| 1).sum(),
             rows: of_state.map(|shard| u64::from(shard.rows.len())).sum(),
         }
     };
-    LIFE.into_iter()
-        .map(count)
-        .filter(|count| count.shards > 0)
-        .collect()
+    let by_state = |role| LIFE.into_iter().map(move |state| count(role, state));
+    let all = ["canary", "bulk", "leftovers"]
+        .into_iter()
+        .flat_map(by_state);
+    all.filter(|count| count.shards > 0).collect()
+}
+
+fn name_of(role: ShardRole) -> &'static str {
+    match role {
+        ShardRole::Canary => "canary",
+        ShardRole::Bulk => "bulk",
+        ShardRole::Leftovers { .. } => "leftovers",
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use offpeak_core::units::Usd;
+use offpeak_core::units::{Timestamp, Usd};
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -166,6 +166,26 @@ impl<'a> Section<'a> {
                 .hint(format!(
                     "set it to what the longest answer needs, e.g. `{key} = 1024`"
                 ))),
+        }
+    }
+
+    /// Whether a date or a time stands there, in quotes or not.
+    pub(super) fn is_moment(&self, key: &str) -> bool {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Datetime(_)) => true,
+            Some(DeValue::String(text)) => {
+                Timestamp::of_day(text).is_ok() || text.parse::<Timestamp>().is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ExpectedError> {
+        match self.table.get(key).map(Spanned::get_ref) {
+            None => Ok(None),
+            Some(DeValue::Boolean(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(self.wrong_type(key, "true or false", "true", other)),
         }
     }
 

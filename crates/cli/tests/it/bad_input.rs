@@ -107,6 +107,18 @@ fn job_files_that_are_wrong() {
             JOB.to_owned() + "[latency]\nneeds = \"seconds\"\ndeadline = \"8h\"\n",
         ),
         (
+            "deadline_that_is_a_moment",
+            JOB.to_owned() + "[latency]\ndeadline = 2020-01-01T06:00:00Z\n",
+        ),
+        (
+            "deadline_of_no_time",
+            JOB.to_owned() + "[latency]\ndeadline = \"0h\"\n",
+        ),
+        (
+            "retention_that_is_no_flag",
+            JOB.to_owned() + "[limits]\nzero_data_retention = \"yes\"\n",
+        ),
+        (
             "unquoted_budget",
             JOB.to_owned() + "[limits]\nbudget_usd = 5.00\n",
         ),
@@ -167,6 +179,21 @@ fn a_budget_needs_rows_whose_cost_is_bounded() {
     refused(
         "bad_unbounded",
         &sandbox.offpeak("run rows.jsonl --sim --budget 5"),
+    );
+}
+
+#[test]
+fn a_budget_covers_each_single_row() {
+    let sandbox = Sandbox::new();
+    let long = "\"max_tokens\":8000,".to_owned() + &message(0);
+    sandbox.write("rows.jsonl", requests(2) + &request("long", &long));
+    refused(
+        "bad_budget_below_a_row",
+        &sandbox.offpeak("plan rows.jsonl --sim --budget 0.01"),
+    );
+    refused(
+        "bad_budget_below_a_row_run",
+        &sandbox.offpeak("run rows.jsonl --sim --budget 0.01"),
     );
 }
 

@@ -10,6 +10,7 @@ mod help;
 mod jobs;
 mod kill;
 mod over_http;
+mod plan_schema;
 mod replay;
 mod sandbox;
 mod simulator;

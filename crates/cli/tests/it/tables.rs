@@ -44,6 +44,30 @@ fn the_plan_of_the_example() {
 }
 
 #[test]
+fn the_plan_of_the_example_as_json() {
+    let sandbox = Sandbox::new();
+    let job = workspace().join("examples/speeches/job.toml");
+    let said = sandbox.offpeak(&format!("plan {} --sim --json", job.display()));
+    assert_said("plan_of_the_example_json", &said);
+}
+
+#[test]
+fn a_job_whose_data_may_not_be_kept_has_no_batch() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", requests(3)).write(
+        "job.toml",
+        "input = \"rows.jsonl\"\n[limits]\nzero_data_retention = true\n",
+    );
+    let said = sandbox.offpeak("plan job.toml --sim --json");
+    let answer: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(answer["plan"]["route"], "sync", "{said}");
+    assert_eq!(
+        answer["plan"]["costs"][3]["barred"]["kind"],
+        "zero_data_retention"
+    );
+}
+
+#[test]
 fn a_plan_is_json_for_programs() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.jsonl", requests(3));

@@ -105,13 +105,19 @@ pub fn break_even_calls(rates: &Rates, ttl: Ttl) -> Option<u64> {
 #[must_use]
 pub fn hit_threshold(rates: &Rates, ttl: Ttl) -> HitRate {
     let write = write_rate(rates, ttl);
+    let part = write.saturating_sub(rates.input);
+    let whole = write.saturating_sub(rates.read).max(1);
+    let (mut divisor, mut rest) = (whole, part);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
     HitRate {
-        part: write.saturating_sub(rates.input),
-        whole: write.saturating_sub(rates.read).max(1),
+        part: part / divisor,
+        whole: whole / divisor,
     }
 }
 
-/// A share of calls, as an exact fraction.
+/// A share of calls, as an exact fraction in lowest terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HitRate {
     /// Numerator.
@@ -311,6 +317,8 @@ mod tests {
         assert_eq!(shown(150, Ttl::FiveMinutes), "20.8%"); // 5/24
         assert_eq!(shown(150, Ttl::OneHour), "51.3%"); // 20/39
         assert_eq!(shown(75, Ttl::OneHour), "50.6%"); // 40/79
+        let exact = hit_threshold(&class(3, 75, 15), Ttl::OneHour);
+        assert_eq!((exact.part, exact.whole), (40, 79));
     }
 
     #[test]

@@ -1,20 +1,25 @@
-//! The decision tree over a workload.
+//! The decision: every variant priced, the cheapest of those that are allowed taken.
 //!
-//! Leaves out the formulas (`cost`), the times (`timing`), whether a mark pays (`group`) and the
+//! Leaves out the formulas (`cost`), the times (`timing`), where marks go (`placement`) and the
 //! reasons (`explain`).
 
 use offpeak_wire::request::Ttl;
 use thiserror::Error;
 
 use crate::price::{Book, Lane, Model, PriceError};
-use crate::units::{Estimate, Timestamp, Usd};
+use crate::units::{Estimate, Span, Timestamp, Usd};
 
-use super::cost::{Caching, hit_threshold};
-use super::group::{Group, OUTPUT_SHARES, Priced, prefix_tokens, ttl_of};
-use super::route::{Assumptions, Barred, GroupPlan, Plan, Route, RouteCost, Saving, Sensitivity};
+use super::cost::Caching;
+use super::group::{Group, OUTPUT_SHARES, Priced, prefix_tokens, spread};
+use super::placement::{Forest, Placement, Reading};
+use super::posterior::HitPosterior;
+use super::route::{Assumptions, Barred, GroupPlan, Plan};
+use super::sensitivity::single;
 use super::timing::{Patience, SYNC_CALLS_PER_MINUTE, TURNAROUND};
 use super::tokens::SPREAD;
-use super::workload::{Sums, Workload};
+use super::variant::{Saving, Variant, VariantCost};
+use super::warm::{Warming, in_time};
+use super::workload::{Limits, Need, Sums, Workload};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,6 +27,12 @@ pub enum PlanError {
     /// A workload without rows.
     #[error("there are no rows to plan for")]
     NoRows,
+    /// A deadline that is not ahead.
+    #[error("the deadline passed {ago} ago: no route can meet it")]
+    DeadlinePassed {
+        /// How long ago.
+        ago: Span,
+    },
     /// A model without a price at that time.
     #[error("{0}")]
     Price(#[from] PriceError),
@@ -33,6 +44,9 @@ impl PlanError {
     pub fn hint(&self) -> String {
         match self {
             Self::NoRows => "check the input: every row was empty or invalid".to_owned(),
+            Self::DeadlinePassed { .. } => {
+                "give the job more time, like `--deadline 8h`, or `--deadline none`".to_owned()
+            }
             Self::Price(error) => error.hint(),
         }
     }
@@ -42,54 +56,87 @@ impl PlanError {
 ///
 /// # Errors
 ///
-/// When there are no rows, or a model has no price on the sync lane at `now`.
+/// When there are no rows, the deadline has passed, or a model has no price on the sync lane at
+/// `now`.
 pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, PlanError> {
     if workload.rows == 0 {
         return Err(PlanError::NoRows);
     }
+    if let Need::By { slack } = workload.need
+        && slack <= Span::ZERO
+    {
+        return Err(PlanError::DeadlinePassed { ago: -slack });
+    }
     let case = Case::new(workload, book, now)?;
-    let route = case.route();
-    let sums = workload.sums();
+    let chosen = case.choose(case.patience);
     Ok(Plan {
-        route,
+        route: chosen.variant.route,
+        variant: chosen.variant,
         rows: workload.rows,
         models: workload.models.clone(),
-        reasons: case.reasons(route),
-        costs: case.route_costs(),
-        sensitivity: case.sensitivity(route),
-        groups: case
-            .groups
-            .iter()
-            .map(|group| case.group_plan(group, route))
-            .collect(),
-        worst: match route.lane() {
-            Lane::Sync => sums.worst,
-            Lane::Batch => case.worst_in_batch(&workload.ungrouped),
-        },
-        hedge_worst: sums.worst,
+        reasons: case.reasons(chosen),
+        costs: case.costs(),
+        break_evens: case.break_evens(),
+        sensitivity: case.sensitivity(chosen),
+        groups: case.group_plans(chosen),
+        worst: case.worst(chosen),
+        hedge_worst: case.sums.worst,
         assumptions: Assumptions {
             token_method: "uncalibrated",
             token_spread: SPREAD,
             output_shares: OUTPUT_SHARES,
             turnaround: TURNAROUND,
+            in_time_5m: in_time_share(Ttl::FiveMinutes),
+            in_time_1h: in_time_share(Ttl::OneHour),
             sync_calls_per_minute: SYNC_CALLS_PER_MINUTE,
             prices_as_of: book.as_of().to_owned(),
         },
     })
 }
 
+/// A variant with its marks and its cost.
+pub(super) struct Way {
+    pub(super) variant: Variant,
+    pub(super) placement: Placement,
+    pub(super) cost: Option<Estimate>,
+    fit: Fit,
+}
+
+/// What became of the search for marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// The marks pay, or none are wanted.
+    Pays,
+    /// The marks shown would cost more than they save.
+    Loses,
+    /// The marks shown would pay if the cold batch were believed to read them.
+    Unlearnt,
+    /// No preamble can be marked.
+    Nothing,
+}
+
 /// A workload with everything that the decision needs.
 pub(super) struct Case<'a> {
+    pub(super) rows: u64,
+    pub(super) models: &'a [String],
     pub(super) patience: Patience,
+    pub(super) limits: Limits,
+    pub(super) sums: Sums,
     pub(super) groups: Vec<Group<'a>>,
-    /// The rows of no group, under each model of the workload.
-    ungrouped: Vec<Priced>,
-    not_batchable: Option<&'a Model>,
+    pub(super) forest: Forest,
     pub(super) caller_marks: bool,
+    /// The rows of no group, and their prices under each model of the workload.
+    ungrouped: (Sums, Vec<Priced>),
+    not_batchable: Option<&'a Model>,
+    ways: Vec<Way>,
 }
 
 impl<'a> Case<'a> {
-    fn new(workload: &'a Workload, book: &'a Book, now: Timestamp) -> Result<Self, PriceError> {
+    pub(super) fn new(
+        workload: &'a Workload,
+        book: &'a Book,
+        now: Timestamp,
+    ) -> Result<Self, PriceError> {
         let models: Vec<&Model> = workload
             .models
             .iter()
@@ -106,6 +153,7 @@ impl<'a> Case<'a> {
                 model,
                 priced,
                 tokens,
+                hits: [HitPosterior::cold(); 2],
             });
         }
         let ungrouped = models
@@ -116,35 +164,121 @@ impl<'a> Case<'a> {
         let used = models
             .into_iter()
             .chain(groups.iter().map(|group| group.model));
-        Ok(Self {
+        let mut case = Self {
+            rows: workload.rows,
+            models: &workload.models,
             patience: Patience::of(workload.need, workload.rows),
+            limits: workload.limits,
+            sums: workload.sums(),
             not_batchable: used.into_iter().find(|model| !model.batch),
             caller_marks: groups.iter().any(|group| group.profile.caller_marked),
+            forest: Forest::of(&groups),
             groups,
-            ungrouped,
-        })
+            ungrouped: (workload.ungrouped, ungrouped),
+            ways: Vec::new(),
+        };
+        case.price();
+        Ok(case)
     }
 
-    /// The tree of the two questions.
-    fn route(&self) -> Route {
-        if self.batch_barred().is_some() {
-            return Route::of(Lane::Sync, self.cacheable(Lane::Sync));
+    /// Finds the marks of every variant, and prices it.
+    pub(super) fn price(&mut self) {
+        let mut ways: Vec<Way> = Vec::with_capacity(Variant::ALL.len());
+        for variant in Variant::ALL {
+            let way = self.way(variant, &ways);
+            ways.push(way);
         }
-        let cached = self.caller_marks || self.patience.allows_canary();
-        let batch = Route::of(Lane::Batch, cached && self.cacheable(Lane::Batch));
-        // Without a canary a batch reads nothing, and the sync lane may be the cheaper one.
-        let cold = self.cacheable(Lane::Sync) && !self.patience.allows_canary();
-        if cold && self.expected(Route::SyncCache) < self.expected(batch) {
-            Route::SyncCache
-        } else {
-            batch
+        for variant in Variant::MIXED {
+            let rivals = || {
+                ways.iter().filter(|other| {
+                    other.variant.route == variant.route && other.variant.warming == variant.warming
+                })
+            };
+            // Where one of the lifetimes never pays, both of them are not the better for it.
+            if rivals().any(|other| other.fit != Fit::Pays) {
+                continue;
+            }
+            let way = self.way(variant, &ways);
+            let beats = rivals().all(|other| {
+                matches!((way.cost, other.cost), (Some(mixed), Some(other)) if mixed.mid < other.mid)
+            });
+            if way.placement.is_mixed() && beats {
+                ways.push(way);
+            }
         }
+        self.ways = ways;
+    }
+
+    fn way(&self, variant: Variant, before: &[Way]) -> Way {
+        let (placement, fit) = self.placement(variant, before);
+        let cost = self.cost(variant, &placement);
+        Way {
+            variant,
+            placement,
+            cost,
+            fit,
+        }
+    }
+
+    /// The marks of a variant. Where none pay, those that would if the cache were always read: a
+    /// route is shown with what is wrong with it.
+    fn placement(&self, variant: Variant, before: &[Way]) -> (Placement, Fit) {
+        let place = |variant| self.forest.place(&self.groups, reading(variant));
+        let found = |wanted: Variant| before.iter().find(|way| way.variant == wanted);
+        let placement = match variant.warming {
+            Warming::Unmarked => return (place(variant), Fit::Pays),
+            // The same marks, written another way.
+            Warming::PreWarm => {
+                let canary = Variant {
+                    warming: Warming::Canary,
+                    ..variant
+                };
+                found(canary).map_or_else(
+                    || place(variant),
+                    |canary| match canary.fit {
+                        Fit::Pays => canary.placement.clone(),
+                        _ => self.forest.unmarked(),
+                    },
+                )
+            }
+            _ => place(variant),
+        };
+        if !placement.is_empty() {
+            return (placement, Fit::Pays);
+        }
+        let ideal = Variant::ALL[1];
+        let ideal = found(ideal).map_or_else(|| place(ideal), |way| way.placement.clone());
+        let shown = match single(variant.marks) {
+            Some(ttl) => self.forest.with_lifetime(&ideal, ttl),
+            None => ideal,
+        };
+        let fit = match variant.warming {
+            _ if shown.is_empty() => Fit::Nothing,
+            // Callers' marks go along, ours do not.
+            _ if self.caller_marks => return (placement, Fit::Nothing),
+            Warming::Cold => Fit::Unlearnt,
+            _ => Fit::Loses,
+        };
+        (shown, fit)
+    }
+
+    /// The cheapest of the ways that are allowed; the simpler of two that cost the same.
+    pub(super) fn choose(&self, patience: Patience) -> &Way {
+        let allowed = self
+            .ways
+            .iter()
+            .filter(|way| self.barred(way, patience).is_none());
+        let mid = |way: &Way| way.cost.map_or(f64::INFINITY, |cost| cost.mid);
+        allowed
+            .min_by(|one, other| mid(one).total_cmp(&mid(other)))
+            .expect("calls can always be made one by one")
     }
 
     /// Why no batch can be used, if so.
-    pub(super) fn batch_barred(&self) -> Option<Barred> {
-        match (self.patience, self.not_batchable) {
+    pub(super) fn batch_barred(&self, patience: Patience) -> Option<Barred> {
+        match (patience, self.not_batchable) {
             (Patience::None, _) => Some(Barred::Awaited),
+            _ if self.limits.zero_data_retention => Some(Barred::ZeroDataRetention),
             (patience, _) if !patience.allows_batch() => Some(Barred::TooLittleTime),
             (_, Some(model)) => Some(Barred::NotBatchable {
                 model: model.id.clone(),
@@ -153,50 +287,58 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the requests would carry marks on this lane.
-    pub(super) fn cacheable(&self, lane: Lane) -> bool {
-        self.caller_marks || self.groups.iter().any(|group| group.pays(ttl_of(lane)))
-    }
-
-    fn barred(&self, route: Route) -> Option<Barred> {
-        if route.lane() == Lane::Batch
-            && let Some(barred) = self.batch_barred()
+    fn barred(&self, way: &Way, patience: Patience) -> Option<Barred> {
+        if way.variant.route.lane() == Lane::Batch
+            && let Some(barred) = self.batch_barred(patience)
         {
             return Some(barred);
         }
-        match route {
-            Route::Sync | Route::Batch => self.caller_marks.then_some(Barred::CallerMarks),
-            Route::SyncCache | Route::BatchCache if !self.cacheable(route.lane()) => {
-                Some(Barred::NothingToCache)
-            }
-            Route::BatchCache if !self.caller_marks && !self.patience.allows_canary() => {
-                Some(Barred::NoTimeForCanary)
-            }
-            Route::SyncCache | Route::BatchCache => None,
+        match (way.variant.warming, way.fit) {
+            (Warming::Unmarked, _) => self.caller_marks.then_some(Barred::CallerMarks),
+            (_, Fit::Nothing) if !self.caller_marks => Some(Barred::NothingToCache),
+            (_, Fit::Loses) => Some(Barred::MarksLose),
+            (Warming::PreWarm, _) => Some(Barred::LanesApart),
+            (Warming::Canary, _) if !patience.allows_canary() => Some(Barred::NoTimeForCanary),
+            (_, Fit::Unlearnt) => Some(Barred::ColdStart),
+            _ => None,
         }
     }
 
-    pub(super) fn cost(&self, route: Route) -> Option<Estimate> {
-        let lane = route.lane();
-        // A route that only lacks the time is shown as if there were enough of it.
-        let warm =
-            lane == Lane::Sync || self.patience.allows_canary() || self.barred(route).is_some();
-        let grouped = self.groups.iter().map(|group| {
-            let caching = if route.is_cached() {
-                group.caching(lane, warm)
-            } else {
-                [Caching::None; 3]
-            };
-            group.priced.cost(lane, caching)
-        });
-        let grouped: Estimate = grouped.sum::<Option<_>>()?;
-        Some(grouped + self.ungrouped_cost(lane)?)
+    /// Whether marks would pay in a batch, had it the time for a canary.
+    pub(super) fn canary_would_pay(&self) -> bool {
+        let canaries = |way: &&Way| way.variant.warming == Warming::Canary;
+        self.ways
+            .iter()
+            .filter(canaries)
+            .any(|way| way.fit == Fit::Pays || self.caller_marks)
+    }
+
+    fn cost(&self, variant: Variant, placement: &Placement) -> Option<Estimate> {
+        let reading = reading(variant);
+        let lane = reading.lane;
+        let prompts = [0, 1, 2].map(|k| self.forest.prompts(&self.groups, placement, reading, k));
+        let mut sum = self.ungrouped_cost(lane)?;
+        for (place, group) in self.groups.iter().enumerate() {
+            sum = sum
+                + if group.profile.caller_marked {
+                    let caching = match variant.warming {
+                        Warming::Unmarked => [Caching::None; 3],
+                        Warming::FirstCall | Warming::Canary => group.caller_caching(true),
+                        Warming::PreWarm | Warming::Cold => group.caller_caching(false),
+                    };
+                    group.priced.cost(lane, caching)?
+                } else {
+                    let prompts = prompts.each_ref().map(|costs| costs[place]);
+                    spread(prompts, group.answers(lane)?)
+                };
+        }
+        Some(sum)
     }
 
     /// Which of several models these rows name is not known: the mean, and the extremes.
     fn ungrouped_cost(&self, lane: Lane) -> Option<Estimate> {
-        let costs = self
-            .ungrouped
+        let (_, priced) = &self.ungrouped;
+        let costs = priced
             .iter()
             .map(|priced| priced.cost(lane, [Caching::None; 3]));
         let costs: Vec<Estimate> = costs.collect::<Option<_>>()?;
@@ -210,70 +352,100 @@ impl<'a> Case<'a> {
         Some(Estimate { low, mid, high })
     }
 
-    fn worst_in_batch(&self, ungrouped: &Sums) -> Usd {
+    fn worst(&self, chosen: &Way) -> Usd {
+        if chosen.variant.route.lane() == Lane::Sync {
+            return self.sums.worst;
+        }
         let grouped = |group: &Group<'_>| group.priced.worst_in_batch(group.profile.sums.worst);
-        let others = self
-            .ungrouped
+        let (sums, priced) = &self.ungrouped;
+        let others = priced
             .iter()
-            .map(|priced| priced.worst_in_batch(ungrouped.worst));
+            .map(|priced| priced.worst_in_batch(sums.worst));
         self.groups.iter().map(grouped).sum::<Usd>() + others.max().unwrap_or_default()
     }
 
-    fn expected(&self, route: Route) -> f64 {
-        self.cost(route).map_or(f64::INFINITY, |cost| cost.mid)
-    }
-
-    fn route_costs(&self) -> [RouteCost; 4] {
-        let naive = self.cost(Route::Sync);
-        let plain_batch = self.cost(Route::Batch);
-        Route::ALL.map(|route| {
-            let cost = self.cost(route);
-            let against = |baseline: Option<Estimate>| Saving::of(cost?, baseline?);
-            RouteCost {
-                route,
-                cost,
+    fn costs(&self) -> Vec<VariantCost> {
+        let of = |lane| {
+            let plain = Variant::plain(lane);
+            let way = self.ways.iter().find(|way| way.variant == plain)?;
+            way.cost
+        };
+        let (naive, plain_batch) = (of(Lane::Sync), of(Lane::Batch));
+        let cost = |way: &Way| {
+            let against = |baseline: Option<Estimate>| Saving::of(way.cost?, baseline?);
+            VariantCost {
+                variant: way.variant,
+                cost: way.cost,
                 saving_vs_naive: against(naive),
                 saving_vs_plain_batch: against(plain_batch),
-                barred: self.barred(route),
+                barred: self.barred(way, self.patience),
             }
-        })
-    }
-
-    fn group_plan(&self, group: &Group<'_>, route: Route) -> GroupPlan {
-        let on_batch = route.lane() == Lane::Batch;
-        let canary = on_batch && self.patience.allows_canary() && group.wants_canary();
-        let ttl = ttl_of(route.lane());
-        let marked = group.pays(ttl) && (canary || !on_batch);
-        GroupPlan {
-            id: group.profile.id,
-            mark: marked.then_some(ttl),
-            canary,
-        }
-    }
-
-    pub(super) fn is_cached(&self, group: &Group<'_>, route: Route) -> bool {
-        let plan = self.group_plan(group, route);
-        plan.mark.is_some() || plan.canary || group.profile.caller_marked
-    }
-
-    fn sensitivity(&self, route: Route) -> Option<Sensitivity> {
-        let cached = self
-            .groups
-            .iter()
-            .filter(|group| self.is_cached(group, route));
-        let largest = cached.max_by_key(|group| group.weight())?;
-        let ttl = if largest.profile.caller_marked {
-            Ttl::FiveMinutes
-        } else {
-            ttl_of(route.lane())
         };
-        let rates = largest.priced.rates(route.lane())?;
-        Some(Sensitivity {
-            route,
-            against: Route::of(route.lane(), false),
-            ttl,
-            model: largest.model.id.clone(),
-            threshold: hit_threshold(rates, ttl),
+        self.ways.iter().map(cost).collect()
+    }
+
+    /// What a variant would cost, if it has a price.
+    pub(super) fn expected(&self, variant: Variant) -> Option<f64> {
+        let way = self.ways.iter().find(|way| way.variant == variant)?;
+        way.cost.map(|cost| cost.mid)
+    }
+
+    fn group_plans(&self, chosen: &Way) -> Vec<GroupPlan> {
+        let ahead = chosen.variant.warming == Warming::Canary;
+        let plan = |(place, group): (usize, &Group<'_>)| {
+            let theirs = group.profile.caller_marked
+                && group.is_long_enough()
+                && group.profile.sums.rows >= 2;
+            GroupPlan {
+                id: group.profile.id,
+                mark: chosen.placement.marks[place],
+                canary: ahead && (chosen.placement.leads[place] || theirs),
+            }
+        };
+        self.groups.iter().enumerate().map(plan).collect()
+    }
+
+    /// Whether the calls of a group read a cache: by our marks or the caller's.
+    pub(super) fn is_cached(&self, way: &Way, place: usize) -> bool {
+        way.placement.marks[place].is_some() || self.groups[place].profile.caller_marked
+    }
+
+    /// Of the groups that fulfil a condition, the one whose preamble is the most tokens in all.
+    pub(super) fn heaviest(&self, fulfils: impl Fn(usize) -> bool) -> Option<usize> {
+        let places = (0..self.groups.len()).filter(|&place| fulfils(place));
+        places.max_by_key(|&place| {
+            let group = &self.groups[place];
+            u128::from(group.tokens.mid) * u128::from(self.calls(place))
         })
+    }
+
+    /// Calls that share the preamble of a group.
+    pub(super) fn calls(&self, place: usize) -> u64 {
+        let own = self.groups[place].profile.sums.rows;
+        self.forest.users(place).max(own)
+    }
+}
+
+fn in_time_share(ttl: Ttl) -> f64 {
+    f64::from(in_time(Lane::Batch, ttl, TURNAROUND)) / 1e6
+}
+
+fn reading(variant: Variant) -> Reading {
+    Reading {
+        lane: variant.route.lane(),
+        marks: variant.marks,
+        warming: variant.warming,
+        turnaround: TURNAROUND,
+    }
+}
+
+#[cfg(test)]
+impl Case<'_> {
+    /// The same case after so many rows of cold batches that hit, or missed.
+    pub(super) fn learnt(&mut self, hits: u64, misses: u64) {
+        for group in &mut self.groups {
+            group.hits = group.hits.map(|belief| belief.after(hits, misses));
+        }
+        self.price();
     }
 }

@@ -1,14 +1,15 @@
-//! The rows of a prefix group, priced: what they cost on each lane, and whether a mark pays.
+//! The rows of a prefix group, priced on each lane, and whether a mark would pay for them alone.
 //!
-//! Leaves out the choice between the lanes (`decide`).
+//! Leaves out groups that stand on each other (`placement`) and the choice of a lane (`decide`).
 
 use offpeak_wire::request::Ttl;
 
 use crate::price::{Lane, Mode, Model, PriceError, Rates};
 use crate::units::{Estimate, Timestamp, Usd};
 
-use super::cost::{Caching, Load, break_even_calls, route_cost};
-use super::reason::Preamble;
+use super::because::Preamble;
+use super::cost::{Caching, Load, break_even_calls, hit_threshold, route_cost};
+use super::posterior::HitPosterior;
 use super::tokens::{SPREAD, TokenRange, Tokenizer};
 use super::workload::{GroupProfile, Sums};
 
@@ -117,14 +118,8 @@ impl Priced {
             let caching = if cacheable { caching[k] } else { Caching::None };
             route_cost(&self.loads[k], rates, caching)
         });
-        // A longer preamble can be the cheaper one, if only it can be cached.
         let prompts = expenses.map(|expense| expense.prefix + expense.suffix);
-        let [low, mid, high] = expenses.map(|expense| expense.output);
-        Some(Estimate {
-            low: prompts.into_iter().fold(f64::INFINITY, f64::min) + low,
-            mid: prompts[1] + mid,
-            high: prompts.into_iter().fold(0.0, f64::max) + high,
-        })
+        Some(spread(prompts, expenses.map(|expense| expense.output)))
     }
 }
 
@@ -137,12 +132,14 @@ pub(super) fn prefix_tokens(model: &Model, prefix_bytes: u64, has_tools: bool) -
     Tokenizer::of(&model.id).estimate(prefix_bytes).plus(hidden)
 }
 
-/// A group and what a mark would do for it.
+/// A group and what is known of its preamble.
 pub(super) struct Group<'a> {
     pub(super) profile: &'a GroupProfile,
     pub(super) model: &'a Model,
     pub(super) priced: Priced,
     pub(super) tokens: TokenRange,
+    /// What is believed of the hits of a batch with a cold start, for five minutes and an hour.
+    pub(super) hits: [HitPosterior; 2],
 }
 
 impl Group<'_> {
@@ -150,65 +147,77 @@ impl Group<'_> {
         self.tokens.mid >= self.priced.minimum
     }
 
-    /// Whether a mark of ours pays, by the expected length.
-    pub(super) fn pays(&self, ttl: Ttl) -> bool {
-        let enough = break_even_calls(&self.priced.sync, ttl)
-            .is_some_and(|least| self.profile.sums.rows >= least);
+    pub(super) fn hits(&self, ttl: Ttl) -> &HitPosterior {
+        let [five, hour] = &self.hits;
+        match ttl {
+            Ttl::FiveMinutes => five,
+            Ttl::OneHour => hour,
+        }
+    }
+
+    /// The hit rate that is expected of a cold start, in millionths.
+    pub(super) fn expected_hits(&self, ttl: Ttl) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a million"
+        )]
+        let millionths = (self.hits(ttl).mean() * 1e6).round() as u32;
+        millionths
+    }
+
+    /// Whether a mark of ours pays for so many calls, by the expected length.
+    pub(super) fn pays(&self, users: u64, ttl: Ttl) -> bool {
+        let enough = break_even_calls(&self.priced.sync, ttl).is_some_and(|least| users >= least);
         !self.profile.caller_marked && self.is_long_enough() && enough
     }
 
-    /// Whether sending its first row ahead spares the others a cache write.
-    pub(super) fn wants_canary(&self) -> bool {
-        if self.profile.caller_marked {
-            self.is_long_enough() && self.profile.sums.rows >= 2
-        } else {
-            self.pays(Ttl::OneHour)
-        }
+    /// What the marks of the caller do, if one row goes ahead of the others (`warm`) or none.
+    pub(super) fn caller_caching(&self, warm: bool) -> [Caching; 3] {
+        // The lifetime of the caller's marks is not in the profile: the default, or at worst the
+        // dear one.
+        let writes = if warm { 1 } else { self.profile.sums.rows };
+        let dear = if warm { Ttl::FiveMinutes } else { Ttl::OneHour };
+        [Ttl::FiveMinutes, Ttl::FiveMinutes, dear].map(|ttl| Caching::Marked { ttl, writes })
     }
 
-    /// What the cache does for it on a cached route; `warm` means that it writes only once.
-    pub(super) fn caching(&self, lane: Lane, warm: bool) -> [Caching; 3] {
-        let rows = self.profile.sums.rows;
-        if self.profile.caller_marked {
-            // The lifetime of the caller's marks is not in the profile: the default, or at worst
-            // the dear one.
-            let writes = if warm { 1 } else { rows };
-            let dear = if warm { Ttl::FiveMinutes } else { Ttl::OneHour };
-            return [Ttl::FiveMinutes, Ttl::FiveMinutes, dear]
-                .map(|ttl| Caching::Marked { ttl, writes });
-        }
-        let ttl = ttl_of(lane);
-        let marked = self.pays(ttl) && warm;
-        [if marked {
-            Caching::Marked { ttl, writes: 1 }
-        } else {
-            Caching::None
-        }; 3]
+    /// The answers, in US dollars.
+    pub(super) fn answers(&self, lane: Lane) -> Option<[f64; 3]> {
+        let rates = self.priced.rates(lane)?;
+        let answers = |load: &Load| load.calls as f64 * load.output * rates.output as f64 * 1e-12;
+        Some(self.priced.loads.each_ref().map(answers))
     }
 
-    pub(super) fn preamble(&self, ttl: Ttl) -> Preamble {
+    pub(super) fn preamble(&self, calls: u64, ttl: Ttl) -> Preamble {
         Preamble {
             group: self.profile.id,
             model: self.model.id.clone(),
-            calls: self.profile.sums.rows,
+            calls,
             tokens: self.tokens,
             minimum_tokens: self.model.min_cacheable_tokens,
             ttl,
             pays_from_calls: break_even_calls(&self.priced.sync, ttl),
+            pays_from_hit_rate: hit_threshold(&self.priced.sync, ttl),
         }
-    }
-
-    /// What caching it can save at most; orders the groups in explanations.
-    pub(super) fn weight(&self) -> u128 {
-        u128::from(self.tokens.mid) * u128::from(self.profile.sums.rows)
     }
 }
 
-/// The lifetime of our marks: synchronous calls follow each other, a canary's entry must outlive
-/// the wait for the bulk.
-pub(super) fn ttl_of(lane: Lane) -> Ttl {
+/// The lifetime that is spoken of where no mark is set: synchronous calls follow each other, the
+/// entry of a canary must outlive the wait for the others.
+pub(super) fn usual_ttl(lane: Lane) -> Ttl {
     match lane {
         Lane::Sync => Ttl::FiveMinutes,
         Lane::Batch => Ttl::OneHour,
+    }
+}
+
+/// The least of what a group's prompts may come to, the expected, and the most, and the answers.
+pub(super) fn spread(prompts: [f64; 3], answers: [f64; 3]) -> Estimate {
+    // A longer preamble can be the cheaper one, if only it can be cached.
+    let [low, mid, high] = answers;
+    Estimate {
+        low: prompts.into_iter().fold(f64::INFINITY, f64::min) + low,
+        mid: prompts[1] + mid,
+        high: prompts.into_iter().fold(0.0, f64::max) + high,
     }
 }

@@ -69,7 +69,9 @@ impl HitPosterior {
     /// Whether marks pay even if the hit rate is at the lower tenth of what is believed.
     #[must_use]
     pub fn pays(&self, rates: &Rates, ttl: Ttl) -> bool {
-        self.quantile(CAUTION) > hit_threshold(rates, ttl).share()
+        let needed = hit_threshold(rates, ttl).share();
+        // The lower tenth lies below the mean, and is much dearer to find.
+        self.mean() > needed && self.quantile(CAUTION) > needed
     }
 }
 

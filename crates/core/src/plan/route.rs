@@ -2,16 +2,18 @@
 //!
 //! Leaves out how it is found (`decide`) and how it looks (`offpeak-report`).
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use offpeak_wire::request::Ttl;
 use serde::{Deserialize, Serialize};
 
 use crate::price::Lane;
-use crate::units::{Estimate, Span, Usd};
+use crate::units::{Span, Usd};
 
-use super::cost::HitRate;
 use super::reason::Reason;
+use super::sensitivity::{BreakEven, Sensitivity};
+use super::variant::{Variant, VariantCost};
 
 /// A lane with or without cache marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,16 +85,22 @@ impl fmt::Display for Route {
 pub struct Plan {
     /// The route taken.
     pub route: Route,
+    /// The same with its marks and how the cache is first filled.
+    pub variant: Variant,
     /// Rows of the workload.
     pub rows: u64,
     /// Their models.
     pub models: Vec<String>,
     /// Why this route, in the order of the two questions; never empty.
     pub reasons: Vec<Reason>,
-    /// What each route would cost, in the order of [`Route::ALL`].
-    pub costs: [RouteCost; 4],
-    /// How far the choice depends on the cache being hit; `None` on a route without cache.
-    pub sensitivity: Option<Sensitivity>,
+    /// What each variant would cost: those of [`Variant::ALL`] in that order, then any others.
+    pub costs: Vec<VariantCost>,
+    /// When marks pay for the preamble that matters most, by lifetime; empty if no two calls share
+    /// one.
+    pub break_evens: Vec<BreakEven>,
+    /// What would change the choice.
+    #[serde(serialize_with = "super::sensitivity::with_text")]
+    pub sensitivity: Vec<Sensitivity>,
     /// Marks and canaries, one entry for each group of the workload, in its order.
     pub groups: Vec<GroupPlan>,
     /// Most that the calls can cost on the chosen lane, every output at its maximum.
@@ -106,46 +114,39 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What a route would cost.
+    /// What a route costs at its best: of the chosen variant, else of the cheapest that can be
+    /// taken, else of the cheapest.
     #[must_use]
-    pub fn cost_of(&self, route: Route) -> &RouteCost {
-        &self.costs[route as usize]
+    pub fn cost_of(&self, route: Route) -> &VariantCost {
+        let of_route = self.costs.iter().filter(|way| way.variant.route == route);
+        self.best(of_route)
+            .expect("every route has a variant among those always compared")
     }
-}
 
-/// The expected cost of a route.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RouteCost {
-    /// The route.
-    pub route: Route,
-    /// In US dollars; `None` if a model has no price on this lane.
-    #[serde(rename = "cost_usd_estimate")]
-    pub cost: Option<Estimate>,
-    /// Against the same calls one by one without cache.
-    pub saving_vs_naive: Option<Saving>,
-    /// Against a batch without cache.
-    pub saving_vs_plain_batch: Option<Saving>,
-    /// Why this route cannot be taken; its cost is what it would be if it could.
-    pub barred: Option<Barred>,
-}
+    /// The best variant for each lane and lifetime, in table order.
+    #[must_use]
+    pub fn by_label(&self) -> Vec<&VariantCost> {
+        let mut labels: Vec<&'static str> = Vec::new();
+        for label in self.costs.iter().map(|way| way.variant.label()) {
+            if !labels.contains(&label) {
+                labels.push(label);
+            }
+        }
+        let best = |label| {
+            let ways = self.costs.iter();
+            self.best(ways.filter(|way| way.variant.label() == label))
+        };
+        labels.into_iter().filter_map(best).collect()
+    }
 
-/// A difference of two expected costs; negative if it is a loss.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Saving {
-    /// In US dollars.
-    #[serde(rename = "usd_estimate")]
-    pub usd: f64,
-    /// As a share of what it is compared with.
-    pub share: f64,
-}
-
-impl Saving {
-    /// What `cost` saves against `baseline`; `None` if there is nothing to save.
-    pub(crate) fn of(cost: Estimate, baseline: Estimate) -> Option<Self> {
-        let usd = baseline.mid - cost.mid;
-        (baseline.mid > 0.0).then(|| Self {
-            usd,
-            share: usd / baseline.mid,
+    fn best<'a>(&self, ways: impl Iterator<Item = &'a VariantCost>) -> Option<&'a VariantCost> {
+        let order = |way: &VariantCost| {
+            let cost = way.cost.map_or(f64::INFINITY, |cost| cost.mid);
+            (way.variant != self.variant, way.barred.is_some(), cost)
+        };
+        ways.min_by(|one, other| {
+            let order = order(one).partial_cmp(&order(other));
+            order.unwrap_or(Ordering::Equal)
         })
     }
 }
@@ -163,10 +164,18 @@ pub enum Barred {
         /// Which.
         model: String,
     },
+    /// Nothing may be kept upstream, and the answers of a batch are.
+    ZeroDataRetention,
     /// No preamble is long enough and shared by enough calls.
     NothingToCache,
+    /// Its marks would cost more than they save.
+    MarksLose,
     /// The deadline is too close for a canary and then a batch.
     NoTimeForCanary,
+    /// A batch started cold is believed to read next to nothing, until its own usage says otherwise.
+    ColdStart,
+    /// What a synchronous call writes is not believed to be read by a batch.
+    LanesApart,
     /// The requests come with cache marks, which are never taken out.
     CallerMarks,
 }
@@ -178,8 +187,12 @@ impl fmt::Display for Barred {
             Self::Awaited => f.write_str("answers awaited"),
             Self::TooLittleTime => f.write_str("too little time"),
             Self::NotBatchable { .. } => f.write_str("not batchable"),
+            Self::ZeroDataRetention => f.write_str("data is kept"),
             Self::NothingToCache => f.write_str("nothing to cache"),
+            Self::MarksLose => f.write_str("marks don't pay"),
             Self::NoTimeForCanary => f.write_str("too little time"),
+            Self::ColdStart => f.write_str("reads nothing"),
+            Self::LanesApart => f.write_str("lanes apart"),
             Self::CallerMarks => f.write_str("marks are kept"),
         }
     }
@@ -196,37 +209,6 @@ pub struct GroupPlan {
     pub canary: bool,
 }
 
-/// The hit rate at which the cache stops paying.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sensitivity {
-    /// The chosen route.
-    pub route: Route,
-    /// The same lane without cache.
-    pub against: Route,
-    /// The lifetime that is written.
-    pub ttl: Ttl,
-    /// The model whose rates these are: that of the largest cached preamble.
-    pub model: String,
-    /// Share of the calls that must find their preamble in the cache.
-    pub threshold: HitRate,
-}
-
-/// One sentence.
-impl fmt::Display for Sensitivity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} stays cheaper than {} as long as more than {} of the calls find their preamble in \
-             the cache ({} rates of {}).",
-            self.route,
-            self.against,
-            self.threshold,
-            self.ttl.as_str(),
-            self.model
-        )
-    }
-}
-
 /// What the estimates rest on until something was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assumptions {
@@ -239,6 +221,11 @@ pub struct Assumptions {
     /// A batch's typical turnaround.
     #[serde(rename = "turnaround_us")]
     pub turnaround: Span,
+    /// The share of batches that start while an entry of five minutes lives that was written ahead of
+    /// them.
+    pub in_time_5m: f64,
+    /// The same for an entry of an hour.
+    pub in_time_1h: f64,
     /// Calls that the sync lane makes in a minute.
     pub sync_calls_per_minute: u32,
     /// The day of the price book, `YYYY-MM-DD`.

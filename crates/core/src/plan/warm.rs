@@ -1,16 +1,52 @@
-//! Whether something is sent ahead so that a group of batch rows finds its prefix written: a canary
-//! (one of the rows, in a batch of its own) or a pre-warm (a synchronous call that asks for nothing).
+//! How a shared preamble is first written: by the first synchronous call, by a canary (one of the rows,
+//! in a batch of its own), by a pre-warm (a synchronous call that asks for nothing), or by whichever
+//! rows come first; and how probably it is then found.
 //!
 //! Started together, all rows that run before the first answer begins would write. Whether what one
 //! lane wrote can be read on the other isn't documented, and measured to be mostly not so: a pre-warm
-//! is off unless the caller knows better. Floating point, for comparison only.
+//! of a batch is shown and not taken. Leaves out what is believed of cold batches (`posterior`).
+//! Savings are floating point, for comparison only.
 
 use offpeak_wire::request::Ttl;
+use serde::Serialize;
 
-use crate::price::Rates;
+use crate::price::{Lane, Rates};
+use crate::units::Span;
 
+use super::clairvoyant::lifetime;
 use super::cost::write_rate;
-use super::posterior::HitPosterior;
+
+/// How entries are first written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warming {
+    /// Not at all.
+    #[serde(rename = "none")]
+    Unmarked,
+    /// The first synchronous call of a preamble goes ahead of the others.
+    FirstCall,
+    /// One row of each preamble goes ahead, in a batch.
+    Canary,
+    /// A synchronous call without an answer writes it ahead of the batch.
+    PreWarm,
+    /// All rows are marked and start together.
+    Cold,
+}
+
+/// The chance that calls run while what was written ahead of them lives, in millionths. Synchronous
+/// calls follow each other within seconds. A batch starts at any moment of its turnaround; once its
+/// first row has read an entry, the others keep it alive.
+pub(super) fn in_time(lane: Lane, ttl: Ttl, turnaround: Span) -> u32 {
+    const ALL: i64 = 1_000_000;
+    let share = match lane {
+        Lane::Sync => ALL,
+        Lane::Batch => {
+            let lives = lifetime(ttl).as_micros();
+            lives.saturating_mul(ALL) / turnaround.as_micros().max(1)
+        }
+    };
+    u32::try_from(share.clamp(0, ALL)).expect("at most a million")
+}
 
 /// The rows of a group, priced.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,39 +87,6 @@ impl ColdGroup {
     fn premium(&self, batch: &Rates) -> f64 {
         let rate = write_rate(batch, self.ttl).saturating_sub(batch.read);
         rate as f64 * self.prefix as f64 * 1e-12
-    }
-}
-
-/// How the prefix of a group is first written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Warming {
-    /// One row goes ahead.
-    Canary,
-    /// All rows are marked and start together.
-    Cold,
-    /// No row is marked.
-    Unmarked,
-}
-
-/// The rule: a canary wherever there is time for it and two rows share the prefix; otherwise marks
-/// only where the share of hits, as learnt, is surely high enough.
-#[must_use]
-pub fn warming(
-    group: &ColdGroup,
-    batch: &Rates,
-    time_for_canary: bool,
-    learnt: &HitPosterior,
-) -> Warming {
-    let premium = write_rate(batch, group.ttl).saturating_sub(batch.input);
-    let saved = batch.input.saturating_sub(batch.read);
-    let others = group.rows.saturating_sub(1);
-    let repaid = u128::from(others) * u128::from(saved) > u128::from(premium);
-    if time_for_canary && repaid {
-        Warming::Canary
-    } else if learnt.pays(batch, group.ttl) {
-        Warming::Cold
-    } else {
-        Warming::Unmarked
     }
 }
 
@@ -130,25 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_of_a_group() {
-        let unknown = HitPosterior::cold();
-        let rule = |rows, time| warming(&group(rows, 1.0), &BATCH, time, &unknown);
-        assert_eq!(rule(5_000, true), Warming::Canary);
-        assert_eq!(
-            rule(2, true),
-            Warming::Unmarked,
-            "an hour's write takes two reads"
-        );
-        assert_eq!(rule(3, true), Warming::Canary);
-        assert_eq!(
-            rule(5_000, false),
-            Warming::Unmarked,
-            "a cold batch reads nothing"
-        );
-        let learnt = HitPosterior::cold().after(900, 100);
-        assert_eq!(
-            warming(&group(5_000, 1.0), &BATCH, false, &learnt),
-            Warming::Cold
-        );
+    fn an_hour_outlasts_a_turnaround_and_five_minutes_seldom() {
+        let hour = Span::from_secs(3_600);
+        assert_eq!(in_time(Lane::Batch, Ttl::OneHour, hour), 1_000_000);
+        assert_eq!(in_time(Lane::Batch, Ttl::FiveMinutes, hour), 83_333);
+        assert_eq!(in_time(Lane::Sync, Ttl::FiveMinutes, hour), 1_000_000);
+        assert_eq!(in_time(Lane::Batch, Ttl::OneHour, Span::ZERO), 1_000_000);
     }
 }

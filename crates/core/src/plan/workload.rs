@@ -22,6 +22,15 @@ pub enum Need {
     Whenever,
 }
 
+/// What the user rules out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The most that the rows may cost.
+    pub budget: Option<Usd>,
+    /// Nothing may be kept upstream after it was answered, as a batch is.
+    pub zero_data_retention: bool,
+}
+
 /// Sums over rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Sums {
@@ -83,6 +92,8 @@ pub struct Workload {
     pub need: Need,
     /// The models of all rows, each once.
     pub models: Vec<String>,
+    /// What is ruled out.
+    pub limits: Limits,
 }
 
 impl Workload {

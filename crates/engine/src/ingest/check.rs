@@ -63,7 +63,7 @@ pub(super) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(super) fn of(spec: &JobSpec, book: &'a Book, now: Timestamp) -> Self {
-        let batch = spec.need != Need::Seconds;
+        let batch = spec.need != Need::Seconds && !spec.zero_data_retention;
         let long_output = batch
             && spec
                 .betas

@@ -24,7 +24,7 @@ mod table;
 mod tests;
 
 use offpeak_core::price::Book;
-use offpeak_core::units::Timestamp;
+use offpeak_core::units::{Timestamp, Usd};
 
 use crate::spec::{InputShape, JobSpec, OnInvalid, TableFormat};
 use crate::spool::SpoolDir;
@@ -61,6 +61,8 @@ pub struct Ingested {
     pub ungrouped: RowSums,
     /// The first row whose input tokens are not bounded by its length: its line, and why.
     pub first_unbounded: Option<(u64, &'static str)>,
+    /// The row that can cost most on the sync lane: its line, and how much.
+    pub dearest: Option<(u64, Usd)>,
     /// The first rows that cannot be sent, at most 20.
     pub invalid_examples: Vec<RowProblem>,
     /// Bytes that the spool takes on disk.
@@ -233,6 +235,9 @@ fn finish(
         groups,
         ungrouped,
         first_unbounded: sink.first_unbounded,
+        dearest: sink
+            .dearest
+            .map(|(line, worst)| (line, Usd::from_pico(worst.into()))),
         invalid_examples: problems.examples,
         disk_bytes,
     })

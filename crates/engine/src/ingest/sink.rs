@@ -32,6 +32,8 @@ pub(super) struct Sink<'a> {
     pub(super) keys: Keys,
     pub(super) params: blake3::Hasher,
     pub(super) first_unbounded: Option<(u64, &'static str)>,
+    /// Line and worst case in picodollars.
+    pub(super) dearest: Option<(u64, u64)>,
     pub(super) problems: Problems,
     pub(super) disk: Option<Disk>,
     scratch: Vec<u8>,
@@ -193,6 +195,7 @@ impl<'a> Sink<'a> {
             keys: Keys::new(runs),
             params: blake3::Hasher::new(),
             first_unbounded: None,
+            dearest: None,
             problems: Problems::default(),
             disk,
             scratch: Vec::new(),
@@ -244,6 +247,9 @@ impl<'a> Sink<'a> {
         self.params.update(&content.digest);
         if let (None, Some(why)) = (self.first_unbounded, facts.unbounded) {
             self.first_unbounded = Some((line, why));
+        }
+        if self.dearest.is_none_or(|(_, worst)| worst < content.worst) {
+            self.dearest = Some((line, content.worst));
         }
         let entry = Entry {
             digest: content.key_digest,

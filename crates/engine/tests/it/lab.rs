@@ -74,6 +74,7 @@ impl Lab {
             },
             need: Need::Whenever,
             budget: None,
+            zero_data_retention: false,
             betas: Vec::new(),
             output: dir.path().join("out.jsonl"),
             overwrite: false,

@@ -183,7 +183,7 @@ fn answers_needed_in_seconds_never_see_a_batch() {
 #[test]
 fn a_budget_stops_cleanly_and_a_larger_one_goes_on() {
     let mut lab = Lab::new(10, Config::default(), &rows(10, 50));
-    let tiny = Usd::from_pico(300_000_000);
+    let tiny = Usd::from_pico(600_000_000);
     lab.spec.budget = Some(tiny);
     let RunEnd::Stopped {
         stop: Stop::Budget { .. },
@@ -197,6 +197,39 @@ fn a_budget_stops_cleanly_and_a_larger_one_goes_on() {
     lab.spec.budget = None;
     let manifest = finished(lab.live(None));
     lab.check(&manifest, 50);
+}
+
+#[test]
+fn what_may_not_be_kept_upstream_goes_in_no_batch() {
+    let mut lab = Lab::new(21, Config::default(), &rows(21, 60));
+    lab.spec.zero_data_retention = true;
+    let manifest = finished(lab.live(None));
+    assert!(
+        manifest
+            .routes
+            .keys()
+            .all(|route| route.starts_with("sync"))
+    );
+    let facts = manifest.reasons.iter();
+    let mut kinds = facts.filter_map(|reason| reason["because"]["kind"].as_str());
+    assert!(kinds.any(|kind| kind == "zero_data_retention"));
+    lab.check(&manifest, 60);
+}
+
+#[test]
+fn batches_under_way_are_not_gone_on_with_once_nothing_may_be_kept() {
+    let mut lab = Lab::new(22, Config::default(), &rows(22, 60));
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(20))),
+        Life::Crashed
+    ));
+    lab.spec.zero_data_retention = true;
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lab.live(None)));
+    let words = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(words.contains("Retained"), "{words}");
+    lab.spec.zero_data_retention = false;
+    let manifest = finished(lab.live(None));
+    lab.check(&manifest, 60);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The plan screen: each decision that a newcomer should be able to follow.
 
-use offpeak_core::plan::{GroupProfile, Need, Plan, Sums, Workload, decide};
+use offpeak_core::plan::{GroupProfile, Limits, Need, Plan, Sums, Workload, decide};
 use offpeak_core::price::{Book, Ceiling, Lane};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_report::{PlanContext, plan_text};
@@ -41,6 +41,10 @@ fn group(id: u32, model: &str, rows: u64, prefix_bytes: u64) -> GroupProfile {
 }
 
 fn plan(groups: Vec<GroupProfile>, need: Need) -> Plan {
+    limited(groups, need, Limits::default())
+}
+
+fn limited(groups: Vec<GroupProfile>, need: Need, limits: Limits) -> Plan {
     let mut models: Vec<String> = groups.iter().map(|group| group.model.clone()).collect();
     models.dedup();
     let rows = groups.iter().map(|group| group.sums.rows).sum();
@@ -50,6 +54,7 @@ fn plan(groups: Vec<GroupProfile>, need: Need) -> Plan {
         groups,
         need,
         models,
+        limits,
     };
     decide(&workload, Book::embedded(), now()).unwrap()
 }
@@ -73,12 +78,16 @@ fn named(name: &str) -> PlanContext {
 
 #[test]
 fn a_night_and_a_long_preamble() {
-    let plan = plan(
+    let budget = Limits {
+        budget: Some(usd("5")),
+        ..Limits::default()
+    };
+    let plan = limited(
         vec![group(0, "claude-haiku-5-5", 4_133, 15_586)],
         within(28_800),
+        budget,
     );
     let context = PlanContext {
-        budget: Some(usd("5")),
         invalid: 2,
         ..named("speeches")
     };
@@ -120,4 +129,33 @@ fn too_many_rows_for_the_time() {
         within(7_200),
     );
     insta::assert_snapshot!(text(&plan, &named("archive")));
+}
+
+#[test]
+fn nothing_may_be_kept_upstream() {
+    let retention = Limits {
+        budget: Some(usd("0.2")),
+        zero_data_retention: true,
+    };
+    let groups = vec![group(0, "claude-haiku-5-5", 4_133, 15_586)];
+    insta::assert_snapshot!(text(
+        &limited(groups, Need::Whenever, retention),
+        &named("patients")
+    ));
+}
+
+#[test]
+fn documents_under_common_instructions() {
+    let instructions = group(0, "claude-sonnet-5-5", 40, 8_000);
+    let document = |id, rows| GroupProfile {
+        parent: Some(0),
+        ..group(id, "claude-sonnet-5-5", rows, 60_000)
+    };
+    let groups = vec![
+        instructions,
+        document(1, 12),
+        document(2, 9),
+        document(3, 2),
+    ];
+    insta::assert_snapshot!(text(&plan(groups, within(86_400)), &named("contracts")));
 }

@@ -13,7 +13,8 @@ fn a_job_under_way() {
     for _ in 0..1_200 {
         outcomes.count(OutcomeClass::Succeeded);
     }
-    let shard = |state: &str, shards, rows| ShardCount {
+    let shard = |role, state: &str, shards, rows| ShardCount {
+        role,
         state: state.to_owned(),
         shards,
         rows,
@@ -23,12 +24,15 @@ fn a_job_under_way() {
         job: job(),
         state: "running".to_owned(),
         route: Route::BatchCache,
+        groups: [3, 2, 2],
         rows: 4_133,
         shards: vec![
-            shard("planned", 1, 933),
-            shard("unknown", 1, 1_000),
-            shard("in_progress", 1, 1_000),
-            shard("settled", 2, 1_200),
+            shard("canary", "settled", 1, 1),
+            shard("bulk", "planned", 1, 933),
+            shard("bulk", "unknown", 1, 1_000),
+            shard("bulk", "in_progress", 1, 1_000),
+            shard("bulk", "settled", 2, 1_199),
+            shard("leftovers", "planned", 1, 7),
         ],
         tally: Tally {
             outcomes,
