@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use offpeak_replay::{PolicyName, Score};
+use offpeak_replay::{PolicyName, Score, Workload};
 
 use crate::cases::{Case, GAPS, ROWS, Result, cases};
 
@@ -31,13 +31,36 @@ pub(crate) fn of(
         .collect()
 }
 
-fn name(case: Case) -> String {
+/// What a workload is, in two words.
+fn gist(workload: Workload) -> &'static str {
+    match workload {
+        Workload::W1 => "nightly job",
+        Workload::W2 => "stampede",
+        Workload::W3 => "heartbeat",
+        Workload::W4 => "conversation",
+        Workload::W5 => "tenants",
+        Workload::W5b => "bursts",
+        Workload::W6 => "deadline",
+        Workload::W7 => "Poisson",
+        Workload::W8 => "gateway",
+        Workload::W9 => "table",
+    }
+}
+
+pub(crate) fn name(case: Case, with_gist: bool) -> String {
     let mut name = case.workload.as_str().to_owned();
+    if with_gist {
+        let _ = write!(name, " {}", gist(case.workload));
+    }
     if let Some(gap) = case.gap {
         let _ = write!(name, ", every {}", GAPS[gap]);
     }
     if case.profile != offpeak_sim::Profile::Fast {
-        let _ = write!(name, ", {:?} batches", case.profile);
+        let _ = write!(
+            name,
+            ", {} batches",
+            format!("{:?}", case.profile).to_lowercase()
+        );
     }
     if case.domains > 1 {
         let _ = write!(name, ", {} caches", case.domains);
@@ -59,7 +82,11 @@ fn by_row(results: &[Result]) -> String {
     out.push_str(" of naive | missed |\n|---|");
     out.push_str(&"--:|".repeat(rows + 2));
     for case in cases() {
-        let _ = write!(out, "\n| {} |", name(case));
+        let _ = write!(
+            out,
+            "\n| {} |",
+            name(case, case.domains == 1 && case.gap.is_none())
+        );
         for row in 0..rows {
             let ratios = of(results, case, Some(row), PolicyName::Auto, |s| {
                 s.realised_to_bound
@@ -90,7 +117,11 @@ fn by_policy(results: &[Result]) -> String {
     out.push_str("\n|---|");
     out.push_str(&"--:|".repeat(PolicyName::ALL.len()));
     for case in cases() {
-        let _ = write!(out, "\n| {} |", name(case));
+        let _ = write!(
+            out,
+            "\n| {} |",
+            name(case, case.domains == 1 && case.gap.is_none())
+        );
         for policy in PolicyName::ALL {
             let ratios = of(results, case, Some(0), policy, |s| s.realised_to_bound);
             let (median, _) = median_and_worst(ratios);
