@@ -5,6 +5,12 @@
 //! `cargo run --release -p offpeak-replay --example econ` (`--quick`: one price row, two seeds, nothing
 //! is written). Leaves out the prose of the page, which is between its tables.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal"
+)]
+
 mod cases;
 mod picture;
 mod tables;
