@@ -18,7 +18,7 @@ mod because;
 mod bound;
 mod clairvoyant;
 mod conversation;
-mod cost;
+pub(crate) mod cost;
 mod decide;
 mod explain;
 mod group;
