@@ -1,13 +1,13 @@
 //! The deadline: whether there is time for a batch, the last safe moment to give up waiting for one,
 //! and the moment when a canary has cost enough time.
 //!
-//! Leaves out the measuring of the sync lane: until it is measured, a cautious rate holds.
+//! Leaves out the measuring of the sync lane (`speed`).
 
 use crate::job::event::{Act, Write};
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::pace::Window;
 use crate::job::shard::{Proof, ShardNo, ShardState};
-use crate::plan::timing::{HEDGE_OVERHEAD, SYNC_CALLS_PER_MINUTE, TURNAROUND};
+use crate::plan::timing::{HEDGE_OVERHEAD, TURNAROUND};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
 
@@ -166,7 +166,12 @@ impl Machine {
     /// full window of calls of the expected length allows, whichever is slower.
     fn time_to_answer(&self, rows: u64) -> Span {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let by_rate = rows.saturating_mul(60_000_000 / i64::from(SYNC_CALLS_PER_MINUTE));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at least one call a minute"
+        )]
+        let micros_per_call = (60e6 / self.sync.speed.calls_per_minute()).ceil() as i64;
+        let by_rate = rows.saturating_mul(micros_per_call);
         let by_window = rows.saturating_mul(self.facts.answer.as_micros()) / Window::MAX_CALLS;
         Span::from_micros(by_rate.max(by_window).min(i64::MAX / 4))
     }
