@@ -13,6 +13,7 @@ pub mod finish;
 pub mod ingest;
 pub mod journal;
 mod journal_writer;
+pub mod lint;
 pub mod lock;
 pub mod output;
 pub mod progress;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
+use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
@@ -23,6 +24,7 @@ use crate::cut::{CutPlan, GroupCut, cut, on_lane};
 use crate::error::EngineError;
 use crate::finish::Manifest;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
+use crate::lint::warnings;
 use crate::lock::JobLock;
 use crate::progress::{Progress, Report};
 use crate::recover::standing;
@@ -221,6 +223,8 @@ pub struct FreshJob {
     pub ingested: Ingested,
     /// What was decided.
     pub plan: Plan,
+    /// What is worth changing in the rows, dearest first.
+    pub warnings: Vec<Warning>,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
@@ -262,10 +266,25 @@ pub fn plan_only(
     book: &Book,
     now: Timestamp,
     report: &Report,
-) -> Result<(Ingested, Plan), EngineError> {
+) -> Result<Planned, EngineError> {
     let ingested = read(spec, book, now, None, report)?;
     let plan = decide(spec, &ingested, book, now)?;
-    Ok((ingested, plan))
+    Ok(Planned {
+        warnings: warnings(&ingested, &plan, book, now),
+        ingested,
+        plan,
+    })
+}
+
+/// A job that was only read and planned.
+#[derive(Debug)]
+pub struct Planned {
+    /// What was read.
+    pub ingested: Ingested,
+    /// What was decided.
+    pub plan: Plan,
+    /// What is worth changing in the rows, dearest first.
+    pub warnings: Vec<Warning>,
 }
 
 fn open_blocking(
@@ -331,7 +350,9 @@ fn open_blocking(
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
     let plan = decide(&spec, &ingested, &engine.book, now)?;
     let run = runs + 1;
+    let warnings = warnings(&ingested, &plan, &engine.book, now);
     Ok(Opened::Fresh(Box::new(FreshJob {
+        warnings,
         engine,
         spec,
         settings,

@@ -1,6 +1,6 @@
 //! `offpeak plan`: decides and explains; reads the input, writes and sends nothing.
 
-use offpeak_engine::start::plan_only;
+use offpeak_engine::start::{Planned, plan_only};
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
@@ -16,10 +16,15 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let display = Display::new(printer, 0);
     let planned = plan_only(&spec, &book, settings::now(sim), &display.report());
     display.clear();
-    let (ingested, plan) = planned.map_err(|error| ExpectedError::engine(&error, false))?;
+    let Planned {
+        ingested,
+        plan,
+        warnings,
+    } = planned.map_err(|error| ExpectedError::engine(&error, false))?;
     let context = PlanContext {
         name: spec.name,
         invalid: ingested.invalid,
+        warnings,
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -38,6 +43,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "disk_bytes": ingested.disk_bytes,
         "budget_picousd": spec.budget,
         "plan": plan,
+        "warnings": context.warnings,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)

@@ -22,6 +22,7 @@ pub(crate) mod cost;
 mod decide;
 mod explain;
 mod group;
+pub mod lint;
 mod marks;
 mod placement;
 mod posterior;
