@@ -4,7 +4,7 @@
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 use offpeak_replay::{Options, PolicyName, Trace, Workload, replay};
-use offpeak_sim::Profile;
+use offpeak_sim::{Line, Profile};
 
 use crate::played::{PROFILES, auto, quiet, under, usd};
 
@@ -133,6 +133,48 @@ fn a_deadline_is_kept_whatever_batches_do() {
             let score = under(&workload.generate(0), PolicyName::Auto, &options);
             assert_eq!(score.deadline_misses, 0, "{workload:?} in {profile:?}");
             assert!(score.realised <= score.naive, "{workload:?} in {profile:?}");
+        }
+    }
+}
+
+/// An upstream that is as W6 has it: a row every eight seconds, and 50 synchronous calls a minute.
+fn in_line(shuffled: bool, seed: u64) -> Options {
+    let line = Line {
+        row: 8_000_000,
+        shuffled,
+    };
+    Options {
+        line: Some(line),
+        sync_per_minute: 50,
+        seed,
+        ..quiet()
+    }
+}
+
+/// Nine hundred rows are done in two hours; whoever knows that pays for the other hundred in full.
+#[test]
+fn the_line_is_ridden_until_the_last_moment() {
+    let optimum = usd("3").pico() * 550 / 1_000;
+    let trace = Workload::W6.generate(0);
+    for seed in 0..10 {
+        for (shuffled, gate) in [(false, 104), (true, 115)] {
+            let score = under(&trace, PolicyName::Auto, &in_line(shuffled, seed));
+            assert_eq!(score.deadline_misses, 0);
+            let realised = score.realised.pico();
+            assert!(realised >= optimum, "{realised}");
+            assert!(
+                realised * 100 <= optimum * gate,
+                "{shuffled} {seed}: {realised}"
+            );
+        }
+        for profile in PROFILES {
+            let options = Options {
+                profile,
+                line: None,
+                ..in_line(false, seed)
+            };
+            let score = under(&trace, PolicyName::Auto, &options);
+            assert_eq!(score.deadline_misses, 0, "{profile:?} {seed}");
         }
     }
 }
