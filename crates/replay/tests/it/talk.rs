@@ -80,18 +80,17 @@ const FIXED: [PolicyName; 4] = [
 
 #[test]
 fn no_fixed_way_of_marking_is_cheaper() {
-    for seed in 0..5 {
+    for seed in 0..3 {
         for named in [true, false] {
             let trace = conversations(seed, named);
             let auto = under(&trace, PolicyName::Auto, &quiet());
             for policy in FIXED {
                 let fixed = under(&trace, policy, &quiet());
-                println!(
-                    "seed {seed} named {named} {policy}: {:.4} auto {:.4} of {} calls bound {:.4}",
-                    fixed.realised_to_naive,
+                assert!(
+                    auto.realised < fixed.realised,
+                    "seed {seed}, named {named}: {} of naive, {policy} {}",
                     auto.realised_to_naive,
-                    trace.calls.len(),
-                    auto.realised_to_naive / auto.realised_to_bound
+                    fixed.realised_to_naive
                 );
             }
         }
