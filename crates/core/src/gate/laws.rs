@@ -264,11 +264,11 @@ proptest! {
         calls in calls(), rates in rows(), upstream in upstreams(),
     ) {
         // Where answers did read, one more that was trusted to may cost a write on top.
-        let surprise = match upstream {
+        let surprise = match &upstream {
             Upstream::Blind => 0,
             Upstream::Whimsical(_) | Upstream::Caches { .. } => 2,
         };
-        for (prefix, (lost, tokens)) in play(&calls, rates, upstream.clone()) {
+        for (prefix, (lost, tokens)) in play(&calls, rates, upstream) {
             let plain = i128::from(rates.input) * i128::from(tokens);
             let ping = i128::from(PING_TOKENS * rates.input);
             prop_assert!(lost <= (2 + surprise) * plain + ping * surprise, "{prefix:?}: {lost}");
