@@ -351,7 +351,7 @@ impl CacheGate {
                 entry.renewed(now);
             }
             if let Some(&(_, ttl)) = mark {
-                let entry = entry.get_or_insert(Entry::new(now, ttl, Some(call)));
+                let entry = entry.get_or_insert_with(|| Entry::new(now, ttl, Some(call)));
                 if ttl == Ttl::OneHour {
                     entry.ttl = ttl;
                 }

@@ -268,7 +268,7 @@ proptest! {
             Upstream::Blind => 0,
             Upstream::Whimsical(_) | Upstream::Caches { .. } => 2,
         };
-        for (prefix, (lost, tokens)) in play(&calls, rates, upstream.clone()) {
+        for (prefix, (lost, tokens)) in play(&calls, rates, upstream) {
             let plain = i128::from(rates.input) * i128::from(tokens);
             let ping = i128::from(PING_TOKENS * rates.input);
             prop_assert!(lost <= (2 + surprise) * plain + ping * surprise, "{prefix:?}: {lost}");
