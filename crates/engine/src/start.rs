@@ -537,6 +537,7 @@ fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
             Need::Whenever => plan::Need::Whenever,
         },
         models: ingested.models.clone(),
+        evidence: plan::Evidence::default(),
         limits: plan::Limits {
             budget: spec.budget,
             zero_data_retention: spec.zero_data_retention,

@@ -9,14 +9,10 @@ use crate::units::{Estimate, Timestamp, Usd};
 
 use super::because::Preamble;
 use super::cost::{Caching, Load, break_even_calls, hit_threshold, route_cost};
+use super::evidence::{Evidence, prefix_tokens};
 use super::posterior::HitPosterior;
-use super::tokens::{SPREAD, TokenRange, Tokenizer};
+use super::tokens::TokenRange;
 use super::workload::{GroupProfile, Sums};
-
-/// Generated tokens as shares of `max_tokens`, for the low, expected and high cost.
-pub(super) const OUTPUT_SHARES: [f64; 3] = [0.05, 0.4, 1.0];
-/// Tokens as multiples of the expected ones, likewise.
-const TOKEN_SHARES: [f64; 3] = [1.0 - SPREAD, 1.0, 1.0 + SPREAD];
 
 /// Calls of one model with one load, priced on both lanes.
 pub(super) struct Priced {
@@ -31,24 +27,26 @@ pub(super) struct Priced {
 impl Priced {
     pub(super) fn new(
         model: &Model,
+        evidence: &Evidence,
         sums: &Sums,
         prefix_bytes: u64,
         has_tools: bool,
         now: Timestamp,
     ) -> Result<Self, PriceError> {
-        let tokenizer = Tokenizer::of(&model.id);
+        let token_shares = evidence.token_shares(&model.id);
+        let output_shares = evidence.output_shares(&model.id);
         let per_call = |total: u64| total as f64 / sums.rows.max(1) as f64;
         let own_bytes = sums
             .request_bytes
             .saturating_sub(prefix_bytes.saturating_mul(sums.rows));
-        let own_tokens = per_call(own_bytes) / tokenizer.bytes_per_token();
-        let prefix = prefix_tokens(model, prefix_bytes, has_tools);
+        let own_tokens = per_call(own_bytes) * evidence.tokens_per_byte(&model.id);
+        let prefix = prefix_tokens(evidence, model, prefix_bytes, has_tools);
         let prefix = [prefix.low, prefix.mid, prefix.high];
         let loads = std::array::from_fn(|k| Load {
             calls: sums.rows,
             prefix: prefix[k] as f64,
-            suffix: own_tokens * TOKEN_SHARES[k],
-            output: per_call(sums.max_tokens) * OUTPUT_SHARES[k],
+            suffix: own_tokens * token_shares[k],
+            output: per_call(sums.max_tokens) * output_shares[k],
         });
         let [_, expected, _] = &loads;
         let prompt = expected.prefix + expected.suffix;
@@ -121,15 +119,6 @@ impl Priced {
         let prompts = expenses.map(|expense| expense.prefix + expense.suffix);
         Some(spread(prompts, expenses.map(|expense| expense.output)))
     }
-}
-
-pub(super) fn prefix_tokens(model: &Model, prefix_bytes: u64, has_tools: bool) -> TokenRange {
-    let hidden = if has_tools {
-        model.hidden_tool_tokens
-    } else {
-        0
-    };
-    Tokenizer::of(&model.id).estimate(prefix_bytes).plus(hidden)
 }
 
 /// A group and what is known of its preamble.

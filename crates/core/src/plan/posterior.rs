@@ -9,7 +9,7 @@ use offpeak_wire::request::Ttl;
 
 use crate::price::Rates;
 
-use super::cost::hit_threshold;
+use super::cost::{HitRate, hit_threshold};
 
 /// Rows that the first belief weighs.
 const PRIOR_ROWS: f64 = 10.0;
@@ -44,6 +44,24 @@ impl HitPosterior {
         }
     }
 
+    /// The belief about a batch that follows a canary, before it was seen: anything is possible.
+    #[must_use]
+    pub fn led() -> Self {
+        Self {
+            hits: 1.0,
+            misses: 1.0,
+        }
+    }
+
+    /// The belief after more evidence that need not be whole rows.
+    #[must_use]
+    pub fn weighed(self, hits: f64, misses: f64) -> Self {
+        Self {
+            hits: self.hits + hits.max(0.0),
+            misses: self.misses + misses.max(0.0),
+        }
+    }
+
     /// The expected hit rate.
     #[must_use]
     pub fn mean(&self) -> f64 {
@@ -72,6 +90,13 @@ impl HitPosterior {
         let needed = hit_threshold(rates, ttl).share();
         // The lower tenth lies below the mean, and is much dearer to find.
         self.mean() > needed && self.quantile(CAUTION) > needed
+    }
+
+    /// Whether marks lose even if the hit rate is at the upper tenth of what is believed.
+    #[must_use]
+    pub fn loses(&self, threshold: HitRate) -> bool {
+        let needed = threshold.share();
+        self.mean() < needed && self.quantile(1.0 - CAUTION) < needed
     }
 }
 

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::units::{Span, Usd};
 
+use super::evidence::Evidence;
+
 /// When the answers are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,7 +82,7 @@ pub struct GroupProfile {
 }
 
 /// The rows to be routed together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// All rows: those of the groups and the ungrouped ones.
     pub rows: u64,
@@ -94,6 +96,8 @@ pub struct Workload {
     pub models: Vec<String>,
     /// What is ruled out.
     pub limits: Limits,
+    /// What was learnt from earlier runs or counted; by default nothing.
+    pub evidence: Evidence,
 }
 
 impl Workload {
