@@ -355,6 +355,7 @@ impl Actor {
             job: self.job.clone(),
             spool: self.spool.clone(),
             models: self.facts.models.clone(),
+            led: self.facts.groups.canaries > 0,
         }
     }
 
@@ -430,6 +431,7 @@ struct SettleParts {
     job: JobId,
     spool: SpoolDir,
     models: Vec<String>,
+    led: bool,
 }
 
 impl SettleParts {
@@ -439,6 +441,7 @@ impl SettleParts {
             job: &self.job,
             book: &self.engine.book,
             models: &self.models,
+            led: self.led,
             canceled: false,
         }
     }

@@ -10,6 +10,7 @@ mod blocking;
 pub mod cut;
 pub mod error;
 pub mod finish;
+pub mod history;
 pub mod ingest;
 pub mod journal;
 mod journal_writer;

@@ -22,6 +22,7 @@ use crate::blocking::blocking;
 use crate::cut::{CutPlan, GroupCut, cut, on_lane};
 use crate::error::EngineError;
 use crate::finish::Manifest;
+use crate::history::recall;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
 use crate::lock::JobLock;
 use crate::progress::{Progress, Report};
@@ -260,11 +261,12 @@ pub async fn open(
 pub fn plan_only(
     spec: &JobSpec,
     book: &Book,
+    evidence: plan::Evidence,
     now: Timestamp,
     report: &Report,
 ) -> Result<(Ingested, Plan), EngineError> {
     let ingested = read(spec, book, now, None, report)?;
-    let plan = decide(spec, &ingested, book, now)?;
+    let plan = decide(spec, &ingested, evidence, book, now)?;
     Ok((ingested, plan))
 }
 
@@ -329,7 +331,8 @@ fn open_blocking(
     let unbounded = ingested.first_unbounded;
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
-    let plan = decide(&spec, &ingested, &engine.book, now)?;
+    let evidence = recall(&engine.store, &spec.name, now)?;
+    let plan = decide(&spec, &ingested, evidence, &engine.book, now)?;
     let run = runs + 1;
     Ok(Opened::Fresh(Box::new(FreshJob {
         engine,
@@ -491,10 +494,11 @@ fn read(
 fn decide(
     spec: &JobSpec,
     ingested: &Ingested,
+    evidence: plan::Evidence,
     book: &Book,
     now: Timestamp,
 ) -> Result<Plan, EngineError> {
-    let plan = plan::decide(&workload(spec, ingested), book, now)?;
+    let plan = plan::decide(&workload(spec, ingested, evidence), book, now)?;
     if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
         let worst = on_lane(plan.route.lane(), worst);
         if budget < worst {
@@ -510,7 +514,7 @@ fn decide(
 }
 
 /// The sums that the planner decides on.
-fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
+fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evidence) -> Workload {
     let model = |number: u16| {
         ingested
             .models
@@ -537,7 +541,7 @@ fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
             Need::Whenever => plan::Need::Whenever,
         },
         models: ingested.models.clone(),
-        evidence: plan::Evidence::default(),
+        evidence,
         limits: plan::Limits {
             budget: spec.budget,
             zero_data_retention: spec.zero_data_retention,

@@ -1,9 +1,12 @@
 //! `offpeak plan`: decides and explains; reads the input, writes and sends nothing.
 
+use offpeak_core::plan::Evidence;
+use offpeak_engine::history::recall;
 use offpeak_engine::start::plan_only;
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
+use super::jobs::existing_store;
 use crate::args::PlanArgs;
 use crate::error::{Exit, ExpectedError};
 use crate::progress::Display;
@@ -14,7 +17,12 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let spec = settings::job_spec(&args.job)?;
     let book = settings.book_for(sim)?;
     let display = Display::new(printer, 0);
-    let planned = plan_only(&spec, &book, settings::now(sim), &display.report());
+    let now = settings::now(sim);
+    let evidence = match existing_store(settings, sim)? {
+        Some(store) => recall(&store, &spec.name, now)?,
+        None => Evidence::default(),
+    };
+    let planned = plan_only(&spec, &book, evidence, now, &display.report());
     display.clear();
     let (ingested, plan) = planned.map_err(|error| ExpectedError::engine(&error, false))?;
     let context = PlanContext {

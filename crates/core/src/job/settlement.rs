@@ -32,6 +32,7 @@ impl Machine {
             leftovers,
             stop,
             examples,
+            observed,
         } = *settled;
         let shard = self.live(no).shard.clone();
         if matches!(shard.state, ShardState::Settled(_)) {
@@ -47,6 +48,14 @@ impl Machine {
         self.live_mut(no).shard.reserved = Usd::ZERO;
         let next = leftovers.map(|rest| self.hand_on(now, &shard, rest, out));
         self.move_to(no, ShardState::Settled(Box::new(tally.clone())), out);
+        // In the transaction that settles the shard, which happens once: nothing is learnt twice.
+        out.writes.extend(observed.into_iter().map(|observed| {
+            let observed = Box::new(observed);
+            Write::Observed {
+                shard: no,
+                observed,
+            }
+        }));
         self.sync.close(no);
         self.release_followers(no, next, out);
         if let Some((kind, message)) = stop {

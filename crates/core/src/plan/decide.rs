@@ -96,6 +96,8 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
     })
 }
 
+const LIFETIMES: [Ttl; 2] = [Ttl::FiveMinutes, Ttl::OneHour];
+
 /// A variant with its marks and its cost.
 pub(super) struct Way {
     pub(super) variant: Variant,
@@ -156,8 +158,9 @@ impl<'a> Case<'a> {
                 model,
                 priced,
                 tokens,
-                hits: [Ttl::FiveMinutes, Ttl::OneHour]
-                    .map(|ttl| evidence.hit_rate(&model.id, ttl, sums.rows)),
+                hits: LIFETIMES.map(|ttl| evidence.hit_rate(&model.id, ttl, sums.rows)),
+                hits_behind_canary: LIFETIMES
+                    .map(|ttl| evidence.hit_rate_behind_canary(&model.id, ttl, sums.rows)),
             });
         }
         let ungrouped = models

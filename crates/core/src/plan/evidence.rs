@@ -13,10 +13,9 @@ use offpeak_wire::request::Ttl;
 
 pub use observed::{HitCount, HitSums, Observed, OutputSums, Start, TokenSums, size_class};
 
-use crate::price::{Model, Rates};
+use crate::price::Model;
 use crate::units::Span;
 
-use super::cost::hit_threshold;
 use super::posterior::HitPosterior;
 use super::tokens::{SPREAD, TokenRange, Tokenizer};
 
@@ -190,13 +189,6 @@ impl Evidence {
     pub fn hit_rate_behind_canary(&self, model: &str, ttl: Ttl, rows: u64) -> Option<HitPosterior> {
         let (hits, misses) = self.hits.of(model, ttl, rows, Start::Led);
         (hits + misses > 0.0).then(|| HitPosterior::led().weighed(hits, misses))
-    }
-
-    /// Whether marks on a group that follows a canary are known to lose, as far as can be told.
-    #[must_use]
-    pub fn marks_lose(&self, model: &str, ttl: Ttl, rows: u64, rates: &Rates) -> bool {
-        self.hit_rate_behind_canary(model, ttl, rows)
-            .is_some_and(|belief| belief.loses(hit_threshold(rates, ttl)))
     }
 
     fn known(&self, model: &str) -> Option<&Known> {

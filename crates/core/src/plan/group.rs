@@ -12,6 +12,7 @@ use super::cost::{Caching, Load, break_even_calls, hit_threshold, route_cost};
 use super::evidence::{Evidence, prefix_tokens};
 use super::posterior::HitPosterior;
 use super::tokens::TokenRange;
+use super::warm::Warming;
 use super::workload::{GroupProfile, Sums};
 
 /// Calls of one model with one load, priced on both lanes.
@@ -129,6 +130,8 @@ pub(super) struct Group<'a> {
     pub(super) tokens: TokenRange,
     /// What is believed of the hits of a batch with a cold start, for five minutes and an hour.
     pub(super) hits: [HitPosterior; 2],
+    /// The same of a batch behind a canary, if anything was learnt of such ones.
+    pub(super) hits_behind_canary: [Option<HitPosterior>; 2],
 }
 
 impl Group<'_> {
@@ -144,15 +147,34 @@ impl Group<'_> {
         }
     }
 
+    /// What was learnt of batches behind a canary.
+    pub(super) fn hits_behind_canary(&self, ttl: Ttl) -> Option<&HitPosterior> {
+        let [five, hour] = &self.hits_behind_canary;
+        match ttl {
+            Ttl::FiveMinutes => five.as_ref(),
+            Ttl::OneHour => hour.as_ref(),
+        }
+    }
+
     /// The hit rate that is expected of a cold start, in millionths.
     pub(super) fn expected_hits(&self, ttl: Ttl) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a million"
-        )]
-        let millionths = (self.hits(ttl).mean() * 1e6).round() as u32;
-        millionths
+        millionths(self.hits(ttl))
+    }
+
+    /// The hit rate that was learnt of batches behind a canary, in millionths.
+    pub(super) fn learnt_hits_behind_canary(&self, ttl: Ttl) -> Option<u32> {
+        self.hits_behind_canary(ttl).map(millionths)
+    }
+
+    /// Whether what was learnt speaks for a mark, or at least not against it.
+    pub(super) fn is_learnt(&self, warming: Warming, rates: &Rates, ttl: Ttl) -> bool {
+        match warming {
+            Warming::Cold => self.hits(ttl).pays(rates, ttl),
+            Warming::Canary => self
+                .hits_behind_canary(ttl)
+                .is_none_or(|belief| !belief.loses(hit_threshold(rates, ttl))),
+            _ => true,
+        }
     }
 
     /// Whether a mark of ours pays for so many calls, by the expected length.
@@ -189,6 +211,16 @@ impl Group<'_> {
             pays_from_hit_rate: hit_threshold(&self.priced.sync, ttl),
         }
     }
+}
+
+fn millionths(belief: &HitPosterior) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a million"
+    )]
+    let millionths = (belief.mean() * 1e6).round() as u32;
+    millionths
 }
 
 /// The lifetime that is spoken of where no mark is set: synchronous calls follow each other, the

@@ -57,6 +57,7 @@ impl Job {
             job: &self.id,
             book: Book::embedded(),
             models: &self.models,
+            led: false,
             canceled: self.canceled,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
 use offpeak_core::price::Book;
-use offpeak_core::units::Usd;
+use offpeak_core::units::{Timestamp, Usd};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -102,6 +102,15 @@ impl Lab {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.path("data")
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::open(&self.data_dir().join("jobs.db")).unwrap()
+    }
+
+    /// The moment at which the next life begins.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now)
     }
 
     /// Loses everything that the machine knew.
@@ -258,7 +267,7 @@ impl Lab {
     }
 
     fn engine_ledger(&self, manifest: &Manifest) -> offpeak_store::LedgerSums {
-        let store = Store::open(&self.data_dir().join("jobs.db")).unwrap();
+        let store = self.store();
         let id = offpeak_core::job::shard::JobId::parse(&manifest.job).unwrap();
         store.ledger(&id).unwrap()
     }

@@ -11,10 +11,12 @@ use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
     Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
 };
+use offpeak_core::plan::evidence::{HitCount, Observed, Start};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
-use offpeak_store::{JobRecord, JobState, LedgerSums, Store, StoreError};
+use offpeak_store::{JobRecord, JobState, LedgerSums, Observation, Store, StoreError};
 use offpeak_wire::batch::BatchId;
+use offpeak_wire::request::Ttl;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -74,7 +76,7 @@ fn shard(no: u32) -> Shard {
         bytes: 12_345,
         worst: Usd::from_pico(i128::from(u64::MAX) * 3),
         reserved: Usd::from_pico(7),
-        mark: Some(offpeak_wire::request::Ttl::OneHour),
+        mark: Some(Ttl::OneHour),
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }
@@ -177,6 +179,57 @@ fn a_new_shard_does_not_replace_one_that_exists() {
         store.commit(&id(1), at(1), &[again]),
         Err(StoreError::Moved { .. })
     ));
+}
+
+/// What a shard showed: one call, and a group of two rows that hit.
+fn observed(model: &str, tokens: u64) -> Observed {
+    let mut observed = Observed {
+        model: model.to_owned(),
+        hits: vec![HitCount {
+            ttl: Ttl::OneHour,
+            class: 1,
+            start: Start::Led,
+            groups: 1,
+            hits: 2,
+            misses: 0,
+        }],
+        ..Observed::default()
+    };
+    observed.tokens.note(1_000, tokens);
+    observed.outputs.note(10, 100);
+    observed
+}
+
+#[test]
+fn what_a_shard_showed_is_kept_once_with_its_settlement() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
+    let settled = ShardState::Settled(Box::new(Tally::default()));
+    let step = [
+        moved(shard(0), "planned", settled),
+        Write::Observed {
+            shard: ShardNo(0),
+            observed: Box::new(observed("m", 250)),
+        },
+        Write::Observed {
+            shard: ShardNo(0),
+            observed: Box::new(observed("n", 300)),
+        },
+    ];
+    store.commit(&id(1), at(7), &step).unwrap();
+    // The same step again is refused as a whole.
+    assert!(store.commit(&id(1), at(8), &step).is_err());
+    let fixture = fixture.reopened();
+    let expected = [("m", 250), ("n", 300)].map(|(model, tokens)| Observation {
+        job_name: "a".to_owned(),
+        at: at(7),
+        observed: observed(model, tokens),
+    });
+    assert_eq!(fixture.store.observations(at(0)).unwrap(), expected);
+    assert_eq!(fixture.store.observations(at(8)).unwrap(), []);
 }
 
 #[test]

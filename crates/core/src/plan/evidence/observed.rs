@@ -230,6 +230,8 @@ pub struct HitCount {
     pub class: u8,
     /// How they met the cache.
     pub start: Start,
+    /// Groups that these rows are of.
+    pub groups: u64,
     /// Rows that read most of what they could.
     pub hits: u64,
     /// Rows that wrote it.
@@ -242,7 +244,8 @@ impl HitCount {
     #[must_use]
     pub fn telling(&self) -> (f64, f64) {
         let rows = self.hits.saturating_add(self.misses);
-        let share = TELLING_ROWS.min(rows) as f64 / rows.max(1) as f64;
+        let telling = TELLING_ROWS.saturating_mul(self.groups.max(1));
+        let share = telling.min(rows) as f64 / rows.max(1) as f64;
         (self.hits as f64 * share, self.misses as f64 * share)
     }
 }

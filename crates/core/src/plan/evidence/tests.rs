@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::cost::hit_threshold;
+use crate::price::Rates;
 
 const MODEL: &str = "claude-haiku-5-5";
 const DAY: Span = Span::from_secs(86_400);
@@ -45,6 +47,7 @@ fn hits(start: Start, hits: u64, misses: u64) -> Observed {
             ttl,
             class,
             start,
+            groups: 1,
             hits,
             misses,
         }],
@@ -69,7 +72,6 @@ fn nothing_known_is_what_the_planner_assumes() {
         nothing.hit_rate_behind_canary(MODEL, Ttl::OneHour, 50),
         None
     );
-    assert!(!nothing.marks_lose(MODEL, Ttl::OneHour, 50, &RATES));
 }
 
 #[test]
@@ -104,15 +106,11 @@ fn hits_are_learnt_apart_for_cold_starts_and_behind_canaries() {
         evidence.hit_rate(MODEL, Ttl::OneHour, 1_000),
         HitPosterior::cold()
     );
-    assert!(evidence.marks_lose(MODEL, Ttl::OneHour, 1_000, &RATES));
-    assert!(
-        !evidence.marks_lose(MODEL, Ttl::OneHour, 100_000, &RATES),
-        "other sizes"
-    );
-    assert!(
-        !evidence.marks_lose(MODEL, Ttl::FiveMinutes, 1_000, &RATES),
-        "other lifetimes"
-    );
+    let belief = |ttl, rows| evidence.hit_rate_behind_canary(MODEL, ttl, rows);
+    let learnt = belief(Ttl::OneHour, 1_000).unwrap();
+    assert!(learnt.loses(hit_threshold(&RATES, Ttl::OneHour)));
+    assert_eq!(belief(Ttl::OneHour, 100_000), None, "other sizes");
+    assert_eq!(belief(Ttl::FiveMinutes, 1_000), None, "other lifetimes");
     let mut evidence = Evidence::default();
     evidence.learn_hits(&hits(Start::Cold, 999, 1), Span::ZERO);
     assert!(
