@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod journal;
 mod journal_writer;
 pub mod lock;
+mod marks;
 pub mod output;
 pub mod progress;
 pub mod recover;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
+use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
@@ -25,6 +26,7 @@ use crate::finish::Manifest;
 use crate::history::recall;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
 use crate::lock::JobLock;
+use crate::marks::mark_facts;
 use crate::progress::{Progress, Report};
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
@@ -151,6 +153,9 @@ pub struct JobFacts {
     /// The prefix groups of the plan.
     #[serde(default)]
     pub groups: GroupFacts,
+    /// What the marks of the plan need to pay.
+    #[serde(default)]
+    pub marks: MarkFacts,
     /// Why that route: questions, answers, facts and sentences, as the plan gave them.
     #[serde(default)]
     pub reasons: Vec<serde_json::Value>,
@@ -222,6 +227,7 @@ pub struct FreshJob {
     pub ingested: Ingested,
     /// What was decided.
     pub plan: Plan,
+    marks: MarkFacts,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
@@ -266,7 +272,7 @@ pub fn plan_only(
     report: &Report,
 ) -> Result<(Ingested, Plan), EngineError> {
     let ingested = read(spec, book, now, None, report)?;
-    let plan = decide(spec, &ingested, evidence, book, now)?;
+    let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
     Ok((ingested, plan))
 }
 
@@ -332,7 +338,7 @@ fn open_blocking(
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
     let evidence = recall(&engine.store, &spec.name, now)?;
-    let plan = decide(&spec, &ingested, evidence, &engine.book, now)?;
+    let (plan, marks) = decide(&spec, &ingested, evidence, &engine.book, now)?;
     let run = runs + 1;
     Ok(Opened::Fresh(Box::new(FreshJob {
         engine,
@@ -340,6 +346,7 @@ fn open_blocking(
         settings,
         ingested,
         plan,
+        marks,
         source_digest,
         run,
         replaces,
@@ -412,6 +419,7 @@ impl FreshJob {
             settings,
             ingested,
             plan,
+            marks,
             source_digest,
             ..
         } = self;
@@ -434,6 +442,7 @@ impl FreshJob {
             route: plan.route.as_str().to_owned(),
             variant: plan.variant.to_string(),
             groups: GroupFacts::of(&plan),
+            marks,
             reasons: plan
                 .reasons
                 .iter()
@@ -497,8 +506,10 @@ fn decide(
     evidence: plan::Evidence,
     book: &Book,
     now: Timestamp,
-) -> Result<Plan, EngineError> {
-    let plan = plan::decide(&workload(spec, ingested, evidence), book, now)?;
+) -> Result<(Plan, MarkFacts), EngineError> {
+    let workload = workload(spec, ingested, evidence);
+    let plan = plan::decide(&workload, book, now)?;
+    let marks = mark_facts(&workload, &plan, book, now).map_err(plan::PlanError::from)?;
     if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
         let worst = on_lane(plan.route.lane(), worst);
         if budget < worst {
@@ -510,7 +521,7 @@ fn decide(
             });
         }
     }
-    Ok(plan)
+    Ok((plan, marks))
 }
 
 /// The sums that the planner decides on.

@@ -14,6 +14,7 @@ mod scouting;
 mod settlement;
 pub mod shard;
 mod sync_lane;
+pub mod unmark;
 
 pub use event::{Act, Event, Stop, Write};
 pub use machine::{Facts, Machine, Status, Step};

@@ -10,6 +10,7 @@ use crate::job::machine::{Live, Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::retry::EXPIRED_ROUNDS_MAX;
 use crate::job::shard::{Shard, ShardNo, ShardRole, ShardState};
+use crate::job::unmark::Unmarked;
 use crate::price::Lane;
 use crate::units::{Timestamp, Usd};
 
@@ -96,6 +97,7 @@ impl Machine {
             worst,
             reserved: Usd::ZERO,
             mark: leftover_mark(lane, from.mark, rest.rows.len()),
+            unmarked: None,
             after: None,
             state: ShardState::Planned,
         };
@@ -124,7 +126,7 @@ impl Machine {
             let shard = &mut self.live_mut(no).shard;
             shard.after = next_batch;
             if !warmed && next_batch.is_none() {
-                shard.mark = None;
+                shard.unmark(Unmarked::FailedCanary);
             }
             let shard = Box::new(shard.clone());
             out.writes.push(Write::Shard {

@@ -15,6 +15,8 @@ use super::cost::{HitRate, hit_threshold};
 const PRIOR_ROWS: f64 = 10.0;
 /// Of these, those that hit: as good as none, but not impossible.
 const PRIOR_HITS: f64 = 0.1;
+/// Rows of one group in one batch count as at most so many.
+const TELLING_ROWS: u64 = 100;
 /// The quantile that decides.
 const CAUTION: f64 = 0.1;
 
@@ -62,6 +64,14 @@ impl HitPosterior {
         }
     }
 
+    /// The belief after so many more rows of one batch. They share their fate, so however many they
+    /// are, they say no more than a hundred.
+    #[must_use]
+    pub fn after_group(self, hits: u64, misses: u64) -> Self {
+        let (hits, misses) = telling(hits, misses, 1);
+        self.weighed(hits, misses)
+    }
+
     /// The expected hit rate.
     #[must_use]
     pub fn mean(&self) -> f64 {
@@ -98,6 +108,14 @@ impl HitPosterior {
         let needed = threshold.share();
         self.mean() < needed && self.quantile(1.0 - CAUTION) < needed
     }
+}
+
+/// Rows of so many groups as evidence: rows of one group in one batch share their fate.
+pub(super) fn telling(hits: u64, misses: u64, groups: u64) -> (f64, f64) {
+    let rows = hits.saturating_add(misses);
+    let telling = TELLING_ROWS.saturating_mul(groups.max(1));
+    let share = telling.min(rows) as f64 / rows.max(1) as f64;
+    (hits as f64 * share, misses as f64 * share)
 }
 
 /// The beta distribution's share below `x`, by the continued fraction of the incomplete beta function

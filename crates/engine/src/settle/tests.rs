@@ -76,6 +76,7 @@ impl Job {
             bytes: 0,
             worst: Usd::ZERO,
             mark: None,
+            unmarked: None,
             after: None,
             reserved: Usd::ZERO,
             state: ShardState::Running,

@@ -1,5 +1,6 @@
 //! What a job learns for the next one: each answer once, whatever crashes, and nothing that was said.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use offpeak_core::plan::evidence::{Method, Start};
@@ -83,6 +84,81 @@ fn hits_behind_a_canary_are_learnt_for_every_job() {
         hits == 0 && misses > 60 && mean < 0.1,
         "{hits} {misses} {mean}"
     );
+}
+
+/// Rows of so many groups, each with a preamble of its own: too many for one shard of canaries.
+fn many_groups(groups: usize, rows_each: usize) -> String {
+    let mut rows = String::new();
+    for row in 0..groups * rows_each {
+        let group = row % groups;
+        let preamble = format!("Label the topic of a sentence about {group}. ").repeat(90);
+        let _ = writeln!(
+            rows,
+            "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"{MODEL}\",\"max_tokens\":300,\
+             \"system\":\"{preamble}\",\"messages\":[{{\"role\":\"user\",\
+             \"content\":\"peace and commerce {row}\"}}]}}}}"
+        );
+    }
+    rows
+}
+
+/// Rows whose answers wrote to the cache.
+fn writes(audit: &crate::lab::Audit) -> usize {
+    let wrote = |line: &&serde_json::Value| {
+        let usage = &line["usage"]["cache_creation_input_tokens"];
+        usage.as_u64().is_some_and(|tokens| tokens > 0)
+    };
+    audit.lines.iter().filter(wrote).count()
+}
+
+#[test]
+fn marks_that_nobody_reads_are_paid_for_only_in_what_was_under_way() {
+    const GROUPS: usize = 120;
+    const EACH: usize = 5;
+    const ROWS: u64 = (GROUPS * EACH) as u64;
+    for crash in [None, Some(Duration::from_secs(41))] {
+        let config = Config {
+            cache: without_hits(),
+            ..Config::default()
+        };
+        let mut lab = Lab::new(11, config, &many_groups(GROUPS, EACH));
+        let mut lives = 0;
+        let manifest = loop {
+            lives += 1;
+            match lab.live(crash.filter(|_| lives < 60)) {
+                Life::Finished(manifest) => break manifest,
+                Life::Crashed => {}
+                Life::Ended(end) => panic!("{end:?}"),
+            }
+        };
+        let audit = lab.check(&manifest, ROWS);
+        // The canaries, and the first of the three shards behind them.
+        assert_eq!(writes(&audit), GROUPS + 50 * (EACH - 1));
+        assert_eq!(manifest.cache_read_tokens, 0);
+        // The next run knows, and marks nothing.
+        lab.choice.fresh = true;
+        lab.spec.overwrite = true;
+        let written = manifest.cache_write_tokens;
+        let Life::Finished(manifest) = lab.live(None) else {
+            panic!("it ends")
+        };
+        assert_eq!(
+            (manifest.route.as_str(), manifest.cache_write_tokens),
+            ("batch", 0)
+        );
+        assert!(written > 0);
+    }
+}
+
+#[test]
+fn marks_that_are_read_stay() {
+    let mut lab = Lab::new(12, Config::default(), &many_groups(120, 5));
+    let Life::Finished(manifest) = lab.live(None) else {
+        panic!("it ends")
+    };
+    let audit = lab.check(&manifest, 600);
+    assert_eq!(writes(&audit), 120, "the canaries");
+    assert!(manifest.cost_picousd < manifest.plain_batch_picousd);
 }
 
 /// A world in which no row ever reads what another wrote.

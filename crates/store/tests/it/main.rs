@@ -77,6 +77,7 @@ fn shard(no: u32) -> Shard {
         worst: Usd::from_pico(i128::from(u64::MAX) * 3),
         reserved: Usd::from_pico(7),
         mark: Some(Ttl::OneHour),
+        unmarked: None,
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use offpeak_wire::request::Ttl;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::posterior::telling;
 use crate::plan::tokens::SPREAD;
 
 use super::OUTPUT_SHARES;
@@ -16,8 +17,6 @@ const PRIOR_CALLS: f64 = 2.0;
 /// A count is an estimate itself: no spread is narrower (Anthropic docs, token counting).
 const LEAST_SPREAD: f64 = 0.005;
 
-/// Rows of one group in one shard count as at most so many: they share their fate.
-const TELLING_ROWS: u64 = 100;
 /// Groups of more rows are all alike: no batch has so many.
 const LARGEST_CLASS: u8 = 16;
 
@@ -243,10 +242,7 @@ impl HitCount {
     /// say no more than a hundred.
     #[must_use]
     pub fn telling(&self) -> (f64, f64) {
-        let rows = self.hits.saturating_add(self.misses);
-        let telling = TELLING_ROWS.saturating_mul(self.groups.max(1));
-        let share = telling.min(rows) as f64 / rows.max(1) as f64;
-        (self.hits as f64 * share, self.misses as f64 * share)
+        telling(self.hits, self.misses, self.groups)
     }
 }
 
