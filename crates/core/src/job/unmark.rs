@@ -46,6 +46,44 @@ pub enum Unmarked {
     FailedCanary,
 }
 
+/// What was planned with marks and went, or goes, without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmarkedSum {
+    /// Why.
+    #[serde(flatten)]
+    pub why: Unmarked,
+    /// Shards.
+    pub shards: u64,
+    /// Their rows.
+    pub rows: u64,
+}
+
+impl UnmarkedSum {
+    /// The sums over some shards, by reason, in the order of the shards.
+    #[must_use]
+    pub fn of(shards: &[Shard]) -> Vec<Self> {
+        let mut sums: Vec<Self> = Vec::new();
+        for shard in shards {
+            let Some(why) = shard.unmarked else {
+                continue;
+            };
+            let rows = u64::from(shard.rows.len());
+            match sums.iter_mut().find(|sum| sum.why == why) {
+                Some(sum) => {
+                    sum.shards += 1;
+                    sum.rows += rows;
+                }
+                None => sums.push(Self {
+                    why,
+                    shards: 1,
+                    rows,
+                }),
+            }
+        }
+        sums
+    }
+}
+
 impl Shard {
     /// Sends a planned shard without marks. Its bytes and its worst case stay upper bounds; the body
     /// is measured before it is sent.
