@@ -89,6 +89,9 @@ pub(crate) struct JobArgs {
     /// What to do with rows that cannot be sent [default: stop]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_invalid: Option<OnInvalid>,
+    /// Where token counts come from [default: estimate]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) count: Option<Count>,
     /// Use the built-in simulator on virtual time: no key, no network, no waiting, no cost
     #[arg(long, help_heading = "Simulator")]
     pub(crate) sim: bool,
@@ -233,6 +236,17 @@ impl FromStr for FaultPlan {
 pub(crate) enum ClockKind {
     Real,
     Virtual,
+}
+
+/// Where token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Count {
+    /// From the bytes, and from what earlier runs were billed; nothing is sent
+    Estimate,
+    /// 128 rows are sent to the API's free token counter
+    Sample,
+    /// All rows are, up to 20,000
+    Exact,
 }
 
 /// A usage tier of the API.

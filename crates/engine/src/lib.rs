@@ -7,6 +7,7 @@
 mod act;
 mod behind;
 mod blocking;
+pub mod count;
 pub mod cut;
 pub mod error;
 pub mod finish;

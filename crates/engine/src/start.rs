@@ -71,11 +71,11 @@ impl Engine {
         SpoolDir::new(self.jobs_dir().join(id.as_str()))
     }
 
-    fn jobs_dir(&self) -> PathBuf {
+    pub(crate) fn jobs_dir(&self) -> PathBuf {
         self.data_dir.join("jobs")
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now())
     }
 }
@@ -220,18 +220,20 @@ pub struct Job {
 /// A job that was read and planned, and is not in the store yet.
 #[derive(Debug)]
 pub struct FreshJob {
-    engine: Engine,
+    pub(crate) engine: Engine,
     spec: JobSpec,
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// What was read.
     pub ingested: Ingested,
     /// What was decided.
     pub plan: Plan,
     marks: MarkFacts,
+    /// What it was decided on beside the rows.
+    pub(crate) evidence: plan::Evidence,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
-    spool: SpoolDir,
+    pub(crate) spool: SpoolDir,
     lock: JobLock,
 }
 
@@ -338,7 +340,7 @@ fn open_blocking(
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
     let evidence = recall(&engine.store, &spec.name, now)?;
-    let (plan, marks) = decide(&spec, &ingested, evidence, &engine.book, now)?;
+    let (plan, marks) = decide(&spec, &ingested, evidence.clone(), &engine.book, now)?;
     let run = runs + 1;
     Ok(Opened::Fresh(Box::new(FreshJob {
         engine,
@@ -347,6 +349,7 @@ fn open_blocking(
         ingested,
         plan,
         marks,
+        evidence,
         source_digest,
         run,
         replaces,
@@ -402,6 +405,14 @@ impl FreshJob {
     /// If the disk or the store fails.
     pub async fn commit(self) -> Result<Job, EngineError> {
         blocking(move || self.commit_blocking()).await
+    }
+
+    /// Plans anew, after more was learnt.
+    pub(crate) fn plan_again(&mut self) -> Result<(), EngineError> {
+        let (evidence, now) = (self.evidence.clone(), self.engine.now());
+        (self.plan, self.marks) =
+            decide(&self.spec, &self.ingested, evidence, &self.engine.book, now)?;
+        Ok(())
     }
 
     /// Throws the spool of a job away that the user did not want.
@@ -485,7 +496,7 @@ impl FreshJob {
     }
 }
 
-fn read(
+pub(crate) fn read(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
@@ -500,7 +511,7 @@ fn read(
 }
 
 /// The plan, unless the budget could not even pay for the dearest row.
-fn decide(
+pub(crate) fn decide(
     spec: &JobSpec,
     ingested: &Ingested,
     evidence: plan::Evidence,
@@ -701,7 +712,7 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
     blake3::Hash::from_bytes(*digest).to_hex().to_string()
 }
 
-fn remove(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(EngineError::io("remove", path)(error))

@@ -6,8 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use offpeak_client::clock::{Clock, entropy};
-use offpeak_client::{Client, Options};
+use offpeak_client::clock::Clock;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Plan;
@@ -24,13 +23,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
+use crate::commands::plan::note_counts;
 use crate::commands::{open_store, runtime};
 use crate::confirm::confirm;
+use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
 use crate::limits::Limits;
 use crate::printer::Printer;
 use crate::progress::Display;
-use crate::settings::{RunSettings, Settings, UpstreamSettings};
+use crate::settings::{RunSettings, Settings};
 use crate::simulated::Simulation;
 use crate::verdict::{self, Stopped};
 
@@ -57,23 +58,15 @@ async fn drive(
         spec,
         choice,
         upstream,
+        counting,
         yes,
     } = run;
-    let (client, clock, seed, simulation) = match upstream {
-        UpstreamSettings::Api { base_url, auth } => {
-            let client = Client::https(base_url, auth, Options::default())?;
-            (client, Clock::system(), entropy(), None)
-        }
-        UpstreamSettings::Simulated { seed, faults } => {
-            let simulation = Simulation::begin(seed, faults);
-            (
-                simulation.client(),
-                simulation.clock,
-                seed,
-                Some(simulation),
-            )
-        }
-    };
+    let Connection {
+        client,
+        clock,
+        seed,
+        simulation,
+    } = Connection::open(upstream)?;
     let store = Arc::new(open_store(&data_dir)?);
     let engine = Engine {
         store,
@@ -107,10 +100,18 @@ async fn drive(
             }
             *job
         }
-        Opened::Fresh(fresh) => match begin(*fresh, &spec, yes, printer).await? {
-            Some(job) => job,
-            None => return Ok(Exit::Usage),
-        },
+        Opened::Fresh(mut fresh) => {
+            if let Some(how) = counting {
+                let counts = fresh.count(how, &display.report()).await;
+                display.clear();
+                let counts = counts.map_err(|error| ExpectedError::engine(&error, false))?;
+                note_counts(&counts, printer);
+            }
+            match begin(*fresh, &spec, yes, printer).await? {
+                Some(job) => job,
+                None => return Ok(Exit::Usage),
+            }
+        }
     };
     if simulation.is_some() {
         forget_earlier_simulations(&engine, &job)?;
