@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use offpeak_client::Bytes;
 use offpeak_core::job::pace::Pause;
-use offpeak_core::job::retry::{Finding, Judgement, judge};
+use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
 use offpeak_core::plan::evidence::TokenSums;
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::Book;
@@ -48,6 +48,11 @@ const CHUNK: usize = 64;
 
 /// Refusals of single rows after which the others are not asked about, if they are the majority.
 const REFUSED_MAX: u64 = 10;
+
+/// Tries of a row whose count never comes, and calls in a row without any count, after which the
+/// counter is taken to be out of reach.
+const TRIES_MAX: u16 = 5;
+const UNANSWERED_MAX: u64 = 64;
 
 /// How many rows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +234,7 @@ async fn count(
         pause: Pause::default(),
         next: Timestamp::EPOCH,
         refused: 0,
+        unanswered: 0,
         over: false,
         counts: Counts {
             asked: rows.len() as u64,
@@ -361,6 +367,8 @@ struct Counter {
     /// Not before this.
     next: Timestamp,
     refused: u64,
+    /// Calls in a row that brought no count.
+    unanswered: u64,
     /// The other rows would meet the same.
     over: bool,
     counts: Counts,
@@ -416,6 +424,7 @@ impl Counter {
         } = match answer {
             Ok(tokens) => {
                 self.pause.succeeded();
+                self.unanswered = 0;
                 self.counts.counted += 1;
                 let sums = self.counts.sums.entry(pick.model).or_default();
                 sums.note(pick.bytes, tokens.saturating_sub(pick.hidden));
@@ -423,14 +432,15 @@ impl Counter {
             }
             Err(failure) => failure,
         };
-        let judgement = kind.map(|kind| judge(&Finding::Error(kind), pick.tries));
+        self.unanswered += 1;
+        let judgement = kind.map(|kind| judge(&Finding::Error(kind), 0));
         match judgement {
             Some(Judgement::Stop(_)) => {
                 self.over = true;
                 self.counts.problem = Some(CountProblem::Refused { message });
                 None
             }
-            Some(Judgement::Final(_)) if !kind.is_some_and(|kind| kind.is_retryable()) => {
+            Some(Judgement::Final(_)) => {
                 self.refused += 1;
                 self.over |= self.refused >= REFUSED_MAX && self.refused > self.counts.counted;
                 self.counts.problem = Some(CountProblem::Rows {
@@ -439,26 +449,21 @@ impl Counter {
                 });
                 None
             }
-            Some(Judgement::Final(_)) => self.give_up(message),
-            None if pick.tries >= TRIES_MAX => self.give_up(message),
             Some(Judgement::Again(_)) | None => {
                 self.pause
                     .failed(self.upstream.now(), retry_after, &mut *dice);
-                pick.tries += 1;
+                // What is said about the lane is not held against the row.
+                pick.tries += u16::from(!kind.is_some_and(concerns_the_lane));
+                if pick.tries >= TRIES_MAX || self.unanswered >= UNANSWERED_MAX {
+                    self.over = true;
+                    self.counts.problem = Some(CountProblem::Unreachable { message });
+                    return None;
+                }
                 Some(pick)
             }
         }
     }
-
-    fn give_up(&mut self, message: String) -> Option<Pick> {
-        self.over = true;
-        self.counts.problem = Some(CountProblem::Unreachable { message });
-        None
-    }
 }
-
-/// Tries of a row whose answers never come.
-const TRIES_MAX: u16 = 4;
 
 async fn until(wait: Span) {
     let micros = u64::try_from(wait.as_micros()).unwrap_or(0);

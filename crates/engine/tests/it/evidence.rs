@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use offpeak_core::plan::evidence::{Method, Start};
-use offpeak_core::units::Span;
+use offpeak_core::units::{Span, Usd};
+use offpeak_engine::count::{CountProblem, Counting};
 use offpeak_engine::history::recall;
-use offpeak_sim::{CacheRules, Config};
+use offpeak_sim::{CacheRules, Config, Endpoint, Fault, Faults, Limits};
 use offpeak_wire::request::Ttl;
 
 use crate::lab::{Lab, Life, rows};
@@ -159,6 +160,64 @@ fn marks_that_are_read_stay() {
     let audit = lab.check(&manifest, 600);
     assert_eq!(writes(&audit), 120, "the canaries");
     assert!(manifest.cost_picousd < manifest.plain_batch_picousd);
+}
+
+#[test]
+fn counting_costs_nothing_and_narrows_the_estimate() {
+    let mut lab = Lab::new(21, Config::default(), &rows(21, 400));
+    let (plan, counts, _) = lab.plan_counted(Counting::Sample);
+    assert_eq!((counts.counted, counts.asked, counts.of), (128, 128, 400));
+    assert_eq!(counts.problem, None);
+    assert_eq!(plan.assumptions.token_method, "128 rows counted");
+    let sampled = plan.assumptions.token_spread;
+    assert!((0.01..0.15).contains(&sampled), "{sampled}");
+    let (plan, counts, _) = lab.plan_counted(Counting::Exact);
+    assert_eq!((counts.counted, counts.of), (400, 400));
+    assert_eq!(plan.assumptions.token_method, "all rows counted");
+    assert!(plan.assumptions.token_spread <= sampled);
+    assert_eq!(lab.bill(), Usd::ZERO);
+    assert_eq!(
+        std::fs::read_dir(lab.data_dir().join("jobs"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_counters_own_limit_is_obeyed() {
+    let config = Config {
+        limits: Limits {
+            count_tokens: 60,
+            ..Limits::start()
+        },
+        ..Config::default()
+    };
+    let mut lab = Lab::new(22, config, &rows(22, 150));
+    let (_, counts, micros) = lab.plan_counted(Counting::Exact);
+    assert_eq!((counts.counted, counts.problem), (150, None));
+    assert!(micros > 60_000_000, "150 calls at 60 a minute: {micros} µs");
+}
+
+#[test]
+fn a_counter_that_never_answers_leaves_the_estimate() {
+    let mut faults = Faults::none();
+    for call in 0..200 {
+        faults = faults.at(Endpoint::CountTokens, call, Fault::Internal);
+    }
+    let config = Config {
+        faults,
+        ..Config::default()
+    };
+    let mut lab = Lab::new(23, config, &rows(23, 50));
+    let (plan, counts, _) = lab.plan_counted(Counting::Sample);
+    assert_eq!(counts.counted, 0);
+    let problem = counts.problem.unwrap();
+    assert!(
+        matches!(problem, CountProblem::Unreachable { .. }),
+        "{problem}"
+    );
+    assert_eq!(plan.assumptions.token_method, "uncalibrated");
 }
 
 /// A world in which no row ever reads what another wrote.

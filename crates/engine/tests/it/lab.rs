@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
+use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -149,6 +151,28 @@ impl Lab {
         drop(runtime);
         self.now = now;
         life
+    }
+
+    /// Reads and plans the job with counted rows, without running it.
+    pub(crate) fn plan_counted(&mut self, how: Counting) -> (Plan, Counts, i64) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let clock = Clock::starting_at(self.now);
+            let engine = self.engine(clock);
+            let silent: Report = Arc::new(|_: Progress| {});
+            let planned = plan_counted(&engine, &self.spec, how, &silent).await;
+            let (_, plan, counts) = planned.unwrap();
+            (plan, counts, clock.now() - self.now)
+        })
+    }
+
+    /// What the upstream has billed.
+    pub(crate) fn bill(&self) -> Usd {
+        Usd::from_pico(self.world.lock().unwrap().bill().total())
     }
 
     async fn life(&self, clock: Clock) -> Life {

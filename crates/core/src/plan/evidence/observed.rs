@@ -15,7 +15,7 @@ use super::OUTPUT_SHARES;
 /// Calls that the first belief about the spread of token counts weighs.
 const PRIOR_CALLS: f64 = 2.0;
 /// A count is an estimate itself: no spread is narrower (Anthropic docs, token counting).
-const LEAST_SPREAD: f64 = 0.005;
+const LEAST_SPREAD: f64 = 0.01;
 
 /// Groups of more rows are all alike: no batch has so many.
 const LARGEST_CLASS: u8 = 16;

@@ -148,7 +148,7 @@ proptest! {
         let n = calls.len() as f64;
         let spread = sums.spread();
         prop_assert!(spread <= SPREAD);
-        prop_assert!(spread >= (SPREAD * (2.0 / (n + 1.0) / n).sqrt()).clamp(0.005, SPREAD) - 1e-9);
+        prop_assert!(spread >= (SPREAD * (2.0 / (n + 1.0) / n).sqrt()).clamp(0.01, SPREAD) - 1e-9);
         // Four standard errors of what the noise can be: a bound that chance does not pass.
         let off = (sums.per_byte().unwrap() / ratio - 1.0).abs();
         prop_assert!(off <= 0.2 + 0.01);
