@@ -117,7 +117,7 @@ impl CountProblem {
 }
 
 impl Counts {
-    fn into_evidence(&self, evidence: &mut Evidence) {
+    fn tell(&self, evidence: &mut Evidence) {
         let all = self.counted == self.of;
         for (model, sums) in &self.sums {
             evidence.count(model, sums, all);
@@ -137,7 +137,7 @@ impl FreshJob {
             betas: &self.settings.betas,
         };
         let counts = count(&self.engine, asked, how, report).await?;
-        counts.into_evidence(&mut self.evidence);
+        counts.tell(&mut self.evidence);
         self.plan_again()?;
         Ok(counts)
     }
@@ -190,7 +190,7 @@ async fn plan_in(
     };
     let counts = count(engine, asked, how, report).await?;
     let mut evidence = recall(&engine.store, &spec.name, now)?;
-    counts.into_evidence(&mut evidence);
+    counts.tell(&mut evidence);
     let (plan, _) = decide(spec, &ingested, evidence, &engine.book, now)?;
     Ok((ingested, plan, counts))
 }
