@@ -107,6 +107,8 @@ pub(crate) struct RunSettings {
     pub(crate) spec: JobSpec,
     pub(crate) choice: Choice,
     pub(crate) upstream: UpstreamSettings,
+    /// Rows that are sent before the others are planned, if any.
+    pub(crate) probe: Option<u32>,
     /// Rows that are counted first, if any.
     pub(crate) counting: Option<Counting>,
     /// Send without asking.
@@ -182,6 +184,7 @@ impl RunSettings {
             spec,
             choice,
             upstream,
+            probe: args.probe,
             counting: counting(args.job.count),
             yes: args.yes || sim,
         })

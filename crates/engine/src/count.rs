@@ -23,8 +23,9 @@ use crate::error::EngineError;
 use crate::history::recall;
 use crate::ingest::Ingested;
 use crate::progress::{Progress, Report};
+use crate::sample::choose;
 use crate::spec::JobSpec;
-use crate::spool::{IndexEntry, IndexReader, RowAt, SpoolDir, SpoolError, SpoolReader};
+use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 use crate::start::{Engine, FreshJob, decide, read, remove};
 use crate::upstream::{Failure, Upstream};
 
@@ -33,9 +34,6 @@ pub const SAMPLE_ROWS: usize = 128;
 
 /// Most rows that are counted one by one: ten minutes at the lowest rate limit.
 pub const EXACT_ROWS_MAX: usize = 20_000;
-
-/// Rows that a sample is chosen from, evenly by group and size, for each row of it.
-const CANDIDATES: usize = 16;
 
 /// The lowest documented limit of the counter is 2,000 calls a minute (Anthropic docs, token counting).
 const PACE: Span = Span::from_micros(30_000);
@@ -224,11 +222,16 @@ async fn count(
 ) -> Result<Counts, EngineError> {
     let upstream = Upstream::new(engine.client.clone(), asked.betas.to_vec(), engine.clock);
     let mut dice = engine.dice();
+    let wanted = match how {
+        Counting::Sample => SAMPLE_ROWS,
+        Counting::Exact => EXACT_ROWS_MAX,
+    };
     let (of, rows) = {
         let spool = asked.spool.clone();
         let mut dice = engine.dice();
-        blocking(move || choose(&spool, how, &mut *dice)).await?
+        blocking(move || choose(&spool, wanted, &mut *dice)).await?
     };
+    let rows: Vec<RowAt> = rows.into_iter().map(|entry| entry.at).collect();
     let mut counter = Counter {
         upstream: std::sync::Arc::new(upstream),
         pause: Pause::default(),
@@ -258,72 +261,6 @@ async fn count(
         }
     }
     Ok(counter.counts)
-}
-
-/// The number of rows, and those to be counted, in the order of the spool.
-fn choose(
-    spool: &SpoolDir,
-    how: Counting,
-    dice: &mut dyn FnMut() -> f64,
-) -> Result<(u64, Vec<RowAt>), SpoolError> {
-    let index = IndexReader::open(spool)?;
-    let of = index.entries();
-    let wanted = match how {
-        Counting::Sample => SAMPLE_ROWS,
-        Counting::Exact => EXACT_ROWS_MAX,
-    };
-    let mut rows = if of <= wanted as u64 {
-        index.collect::<Result<Vec<_>, _>>()?
-    } else {
-        spread(reservoir(index, wanted * CANDIDATES, dice)?, wanted, dice)
-    };
-    rows.sort_unstable_by_key(|entry| entry.at);
-    Ok((of, rows.into_iter().map(|entry| entry.at).collect()))
-}
-
-/// So many entries of all, each as probable as any other (Vitter's algorithm R, 1985).
-fn reservoir(
-    index: IndexReader,
-    size: usize,
-    dice: &mut dyn FnMut() -> f64,
-) -> Result<Vec<IndexEntry>, SpoolError> {
-    let mut kept = Vec::with_capacity(size);
-    for (number, entry) in index.enumerate() {
-        let entry = entry?;
-        if kept.len() < size {
-            kept.push(entry);
-            continue;
-        }
-        let place = below(number + 1, dice);
-        if place < size {
-            kept[place] = entry;
-        }
-    }
-    Ok(kept)
-}
-
-/// So many of the candidates, evenly by group and size from a random start.
-fn spread(
-    mut candidates: Vec<IndexEntry>,
-    wanted: usize,
-    dice: &mut dyn FnMut() -> f64,
-) -> Vec<IndexEntry> {
-    candidates.sort_unstable_by_key(|entry| (entry.group, entry.request_len, entry.row));
-    let all = candidates.len();
-    let start = below(all, dice);
-    let place = |k: usize| (start + k * all / wanted) % all;
-    (0..wanted.min(all)).map(|k| candidates[place(k)]).collect()
-}
-
-fn below(limit: usize, dice: &mut dyn FnMut() -> f64) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a number of rows fits a double"
-    )]
-    let place = (dice() * limit as f64) as usize;
-    place.min(limit.saturating_sub(1))
 }
 
 fn read_picks(

@@ -27,6 +27,7 @@ use crate::history::recall;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
 use crate::lock::JobLock;
 use crate::marks::mark_facts;
+use crate::probe::{cut_probe, keep_workload};
 use crate::progress::{Progress, Report};
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
@@ -50,19 +51,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Uniform numbers in [0, 1), from the seed: SplitMix64 (Steele, Lea, Flood 2014).
+    /// Uniform numbers in [0, 1), from the seed.
     pub(crate) fn dice(&self) -> Box<dyn FnMut() -> f64 + Send> {
-        let mut state = self.seed;
-        Box::new(move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^= z >> 31;
-            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-            let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
-            uniform
-        })
+        splitmix(self.seed)
     }
 
     /// The directory of a job.
@@ -78,6 +69,21 @@ impl Engine {
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now())
     }
+}
+
+/// Uniform numbers in [0, 1) from a seed: SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) fn splitmix(seed: u64) -> Box<dyn FnMut() -> f64 + Send> {
+    let mut state = seed;
+    Box::new(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+        let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
+        uniform
+    })
 }
 
 /// What the user said about an earlier run of the same name.
@@ -173,8 +179,29 @@ pub struct JobFacts {
     pub answer_seconds: i64,
     /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
     pub unbounded: Option<(u64, String)>,
+    /// Only the probe was planned and cut so far.
+    #[serde(default)]
+    pub probing: bool,
     /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
     pub scout: bool,
+}
+
+impl JobFacts {
+    /// The same with another plan.
+    pub(crate) fn planned(self, plan: &Plan) -> Self {
+        Self {
+            route: plan.route.as_str().to_owned(),
+            variant: plan.variant.to_string(),
+            groups: GroupFacts::of(plan),
+            reasons: plan
+                .reasons
+                .iter()
+                .map(|reason| serde_json::json!(reason))
+                .collect(),
+            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            ..self
+        }
+    }
 }
 
 /// How many prefix groups a plan has.
@@ -230,6 +257,8 @@ pub struct FreshJob {
     marks: MarkFacts,
     /// What it was decided on beside the rows.
     pub(crate) evidence: plan::Evidence,
+    /// Rows that go before the others are planned.
+    probe: Option<u32>,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
@@ -350,6 +379,7 @@ fn open_blocking(
         plan,
         marks,
         evidence,
+        probe: None,
         source_digest,
         run,
         replaces,
@@ -375,7 +405,7 @@ fn reopen(
         .iter()
         .all(|s| matches!(s.state, ShardState::Settled(_)));
     // A run that died between its last two steps left its output in place.
-    if !all_settled {
+    if !all_settled || facts.probing {
         refuse_existing_output(&settings)?;
     }
     let in_batches =
@@ -407,6 +437,11 @@ impl FreshJob {
         blocking(move || self.commit_blocking()).await
     }
 
+    /// Sends so many rows before the others are planned, if there are more than these.
+    pub fn probe(&mut self, rows: u32) {
+        self.probe = Some(rows);
+    }
+
     /// Plans anew, after more was learnt.
     pub(crate) fn plan_again(&mut self) -> Result<(), EngineError> {
         let (evidence, now) = (self.evidence.clone(), self.engine.now());
@@ -436,8 +471,20 @@ impl FreshJob {
         } = self;
         let params_digest = hex(&ingested.params_digest);
         let id = job_id(&spec.name, &params_digest, self.run);
-        let shards = cut(&self.spool, &id, &cut_plan(&plan))
-            .map_err(EngineError::io("write", self.spool.root()))?;
+        let probe = match self.probe {
+            Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
+            None => None,
+        };
+        let probing = probe.is_some();
+        let shards = match probe {
+            Some(probe) => {
+                let evidence = plan::Evidence::default();
+                keep_workload(&self.spool, &workload(&spec, &ingested, evidence))?;
+                vec![probe]
+            }
+            None => cut(&self.spool, &id, &cut_plan(&plan))
+                .map_err(EngineError::io("write", self.spool.root()))?,
+        };
         let spool = engine.spool(&id);
         // A directory of this id without a job in the store is what a crash left.
         remove(spool.root())?;
@@ -450,16 +497,12 @@ impl FreshJob {
             models: ingested.models,
             rows: ingested.rows,
             invalid: ingested.invalid,
-            route: plan.route.as_str().to_owned(),
-            variant: plan.variant.to_string(),
-            groups: GroupFacts::of(&plan),
+            route: String::new(),
+            variant: String::new(),
+            groups: GroupFacts::default(),
             marks,
-            reasons: plan
-                .reasons
-                .iter()
-                .map(|reason| serde_json::json!(reason))
-                .collect(),
-            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            reasons: Vec::new(),
+            planned_usd_estimate: 0.0,
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),
@@ -468,8 +511,10 @@ impl FreshJob {
             unbounded: ingested
                 .first_unbounded
                 .map(|(line, why)| (line, why.to_owned())),
+            probing,
             scout,
-        };
+        }
+        .planned(&plan);
         let record = JobRecord {
             id,
             name: spec.name,
@@ -586,7 +631,7 @@ fn sums(sums: &RowSums) -> Sums {
     }
 }
 
-fn cut_plan(plan: &Plan) -> CutPlan {
+pub(crate) fn cut_plan(plan: &Plan) -> CutPlan {
     let lane = match plan.route {
         Route::Sync | Route::SyncCache => Lane::Sync,
         Route::Batch | Route::BatchCache => Lane::Batch,

@@ -39,6 +39,8 @@ pub struct Facts {
     pub answer: Span,
     /// What cache marks need to pay.
     pub marks: MarkFacts,
+    /// Only the probe has been cut; batches of an earlier life may be of shards to come.
+    pub probing: bool,
 }
 
 /// What one step wants: first remembered, then done.

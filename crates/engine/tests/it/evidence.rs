@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use offpeak_core::job::event::Stop;
 use offpeak_core::plan::evidence::{Method, Start};
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::count::{CountProblem, Counting};
 use offpeak_engine::history::recall;
-use offpeak_sim::{CacheRules, Config, Endpoint, Fault, Faults, Limits};
+use offpeak_engine::run::RunEnd;
+use offpeak_engine::spec::Need;
+use offpeak_sim::{CacheRules, Config, Endpoint, Fault, Faults, Limits, Profile};
+use offpeak_wire::error::ErrorKind;
 use offpeak_wire::request::Ttl;
 
 use crate::lab::{Lab, Life, rows};
@@ -218,6 +222,101 @@ fn a_counter_that_never_answers_leaves_the_estimate() {
         "{problem}"
     );
     assert_eq!(plan.assumptions.token_method, "uncalibrated");
+}
+
+#[test]
+fn a_probe_is_paid_once_and_the_rest_is_planned_by_it_whenever_it_crashes() {
+    for (seed, crash) in [
+        (31, None),
+        (32, Some(7)),
+        (33, Some(19)),
+        (34, Some(53)),
+        (35, Some(211)),
+    ] {
+        let mut lab = Lab::new(seed, Config::default(), &rows(seed, 200));
+        lab.probe = Some(30);
+        let mut lives = 0;
+        let manifest = loop {
+            lives += 1;
+            let after = crash.filter(|_| lives < 80).map(Duration::from_secs);
+            match lab.live(after) {
+                Life::Finished(manifest) => break manifest,
+                Life::Crashed => {}
+                Life::Ended(end) => panic!("{end:?}"),
+            }
+        };
+        lab.check(&manifest, 200);
+        assert!(manifest.all_succeeded(), "{:?}", manifest.outcomes);
+        assert_eq!(manifest.route, "batch+cache");
+        // Half of `max_tokens` was assumed of the answers, and the bytes of a token: both are known.
+        let share = manifest.planned_picousd.pico() as f64 / manifest.cost_picousd.pico() as f64;
+        assert!((0.8..1.25).contains(&share), "seed {seed}: {share}");
+        let store = lab.store();
+        let seen = store
+            .observations(lab.now() - Span::from_secs(864_000))
+            .unwrap();
+        let calls: u64 = seen.iter().map(|seen| seen.observed.tokens.calls()).sum();
+        assert_eq!(calls, 200);
+        assert_eq!(seen[0].observed.tokens.calls(), 30, "the probe came first");
+    }
+}
+
+#[test]
+fn a_probe_of_all_rows_is_the_job() {
+    let mut lab = Lab::new(36, Config::default(), &rows(36, 20));
+    lab.probe = Some(20);
+    let Life::Finished(manifest) = lab.live(None) else {
+        panic!("it ends")
+    };
+    lab.check(&manifest, 20);
+}
+
+#[test]
+fn a_probe_on_an_empty_disk_finds_its_earlier_life_or_stops() {
+    let mut finished = 0;
+    for seconds in [5, 15, 30, 60, 90, 120, 150] {
+        let mut lab = Lab::new(37, Config::default(), &rows(37, 60));
+        lab.probe = Some(10);
+        if !matches!(lab.live(Some(Duration::from_secs(seconds))), Life::Crashed) {
+            continue;
+        }
+        lab.lose_the_disk();
+        match lab.live(None) {
+            Life::Finished(manifest) => {
+                lab.check(&manifest, 60);
+                finished += 1;
+            }
+            // The rest may be cut differently than in the life before: then nothing is paid again.
+            Life::Ended(end) => {
+                let RunEnd::Stopped { stop, .. } = &*end else {
+                    panic!("{end:?}")
+                };
+                let kind = ErrorKind::Conflict;
+                assert!(
+                    matches!(stop, Stop::Upstream { kind: k, .. } if *k == kind),
+                    "{stop:?}"
+                );
+            }
+            Life::Crashed => panic!("it was not to"),
+        }
+    }
+    assert!(finished > 1, "{finished}");
+}
+
+#[test]
+fn a_probe_whose_deadline_comes_too_soon_misses_no_row() {
+    let config = Config {
+        profile: Profile::Stuck,
+        ..Config::default()
+    };
+    let mut lab = Lab::new(38, config, &rows(38, 60));
+    lab.probe = Some(10);
+    lab.spec.need = Need::Within(Span::from_secs(4 * 3_600));
+    let Life::Finished(manifest) = lab.live(None) else {
+        panic!("it ends")
+    };
+    lab.check(&manifest, 60);
+    assert!(!manifest.after_deadline, "{}", manifest.seconds);
 }
 
 /// A world in which no row ever reads what another wrote.

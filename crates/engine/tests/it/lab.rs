@@ -51,6 +51,8 @@ pub(crate) struct Lab {
     now: i64,
     pub(crate) spec: JobSpec,
     pub(crate) choice: Choice,
+    /// Rows that go before the others are planned.
+    pub(crate) probe: Option<u32>,
     seed: u64,
 }
 
@@ -94,6 +96,7 @@ impl Lab {
             now: START,
             spec,
             choice,
+            probe: None,
             seed,
         }
     }
@@ -178,14 +181,28 @@ impl Lab {
     async fn life(&self, clock: Clock) -> Life {
         let engine = self.engine(clock);
         let silent: Report = Arc::new(|_: Progress| {});
-        let job = match open(&engine, &self.spec, self.choice, silent.clone())
+        let mut job = match open(&engine, &self.spec, self.choice, silent.clone())
             .await
             .unwrap()
         {
             Opened::Finished(manifest) => return Life::Finished(manifest),
             Opened::Unfinished(job) => *job,
-            Opened::Fresh(fresh) => fresh.commit().await.unwrap(),
+            Opened::Fresh(mut fresh) => {
+                if let Some(rows) = self.probe {
+                    fresh.probe(rows);
+                }
+                fresh.commit().await.unwrap()
+            }
         };
+        if job.is_probing() {
+            match run(&job, CancellationToken::new(), silent.clone())
+                .await
+                .unwrap()
+            {
+                RunEnd::Done(_) => job = job.plan_the_rest().await.unwrap(),
+                end @ RunEnd::Stopped { .. } => return Life::Ended(Box::new(end)),
+            }
+        }
         match run(&job, CancellationToken::new(), silent).await.unwrap() {
             RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
             end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),

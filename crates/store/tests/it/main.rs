@@ -182,6 +182,36 @@ fn a_new_shard_does_not_replace_one_that_exists() {
     ));
 }
 
+#[test]
+fn a_job_is_extended_whole_and_only_as_it_was_seen() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store
+        .create_job(&job(1, "a", 1), &[shard(5)], None)
+        .unwrap();
+    // A shard that exists: neither the facts nor the other shard are written.
+    assert!(
+        store
+            .extend_job(&id(1), "{}", "new", &[shard(0), shard(5)])
+            .is_err()
+    );
+    assert_eq!(store.job(&id(1)).unwrap(), Some(job(1, "a", 1)));
+    assert_eq!(store.shards(&id(1)).unwrap(), [shard(5)]);
+    store
+        .extend_job(&id(1), "{}", "new", &[shard(0), shard(1)])
+        .unwrap();
+    assert_eq!(store.job(&id(1)).unwrap().unwrap().facts, "new");
+    assert_eq!(
+        store.shards(&id(1)).unwrap(),
+        [shard(0), shard(1), shard(5)]
+    );
+    // Somebody who still saw the old facts.
+    assert!(
+        store
+            .extend_job(&id(1), "{}", "newer", &[shard(2)])
+            .is_err()
+    );
+}
+
 /// What a shard showed: one call, and a group of two rows that hit.
 fn observed(model: &str, tokens: u64) -> Observed {
     let mut observed = Observed {

@@ -37,6 +37,7 @@ fn facts() -> Facts {
         expired_to_sync: false,
         answer: Span::from_secs(10),
         marks: MarkFacts::default(),
+        probing: false,
     }
 }
 
