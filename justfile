@@ -30,6 +30,14 @@ tidy:
 deny:
     cargo deny check
 
+# The benchmark of the decision: the tables and the picture of docs/economics.md (three minutes)
+econ:
+    cargo run --release -p offpeak-replay --example econ
+
+# The same with one price row and two seeds, to the screen
+econ-quick:
+    cargo run --release -p offpeak-replay --example econ -- --quick
+
 # Benchmarks, release build
 bench:
     benches/run.sh

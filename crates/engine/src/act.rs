@@ -413,12 +413,13 @@ impl Actor {
             model,
             request,
         };
-        let answer =
+        let (answer, limits) =
             sync_call::call(&self.upstream, &self.journal, &self.engine.book, call).await?;
         Ok(Event::RowAnswered {
             shard: no,
             row,
             answer,
+            limits,
         })
     }
 }

@@ -6,6 +6,7 @@
 use offpeak_client::Bytes;
 use offpeak_core::job::event::{RowAnswer, Sent};
 use offpeak_core::job::shard::ShardNo;
+use offpeak_core::job::speed::Limits;
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_wire::error::ErrorBody;
@@ -28,13 +29,13 @@ pub(crate) struct SyncCall {
     pub(crate) request: Bytes,
 }
 
-/// Makes the call once.
+/// Makes the call once; says what came back, and the limits that it told.
 pub(crate) async fn call(
     upstream: &Upstream,
     journal: &JournalWriter,
     book: &Book,
     call: SyncCall,
-) -> Result<RowAnswer, EngineError> {
+) -> Result<(RowAnswer, Limits), EngineError> {
     let SyncCall {
         shard,
         row,
@@ -68,15 +69,16 @@ pub(crate) async fn call(
             };
             journal.append(shard, answered).await?;
             // Only now: an answer without a price must not be lost, it was paid.
-            read_answer(book, &model, at, status, &body, retry_after)
-        }
-        Err(Sent::Whole) => {
-            journal.append(shard, Record::Unknown { row, held }).await?;
-            Ok(RowAnswer::Lost { sent: Sent::Whole })
+            let read = read_answer(book, &model, at, status, &body, retry_after)?;
+            Ok((read, answer.limits))
         }
         Err(sent) => {
-            journal.append(shard, Record::NotSent { row }).await?;
-            Ok(RowAnswer::Lost { sent })
+            let record = match sent {
+                Sent::Whole => Record::Unknown { row, held },
+                Sent::Nothing | Sent::Part => Record::NotSent { row },
+            };
+            journal.append(shard, record).await?;
+            Ok((RowAnswer::Lost { sent }, Limits::default()))
         }
     }
 }

@@ -9,10 +9,12 @@ use offpeak_client::clock::Clock;
 use offpeak_client::{Answer, Body, Bytes, Call, Client, SendError};
 use offpeak_core::job::event::{PollAnswer, Sent, SubmitAnswer};
 use offpeak_core::job::mark::Mark;
+use offpeak_core::job::speed::{Allowance, Limits};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchPage};
 use offpeak_wire::count::counted_tokens;
 use offpeak_wire::error::{ErrorBody, ErrorKind};
+use offpeak_wire::limits::{LimitTriple, RateLimitHeaders};
 use offpeak_wire::result::ResultLine;
 
 const BATCHES: &str = "/v1/messages/batches";
@@ -50,6 +52,7 @@ pub(crate) struct SyncAnswer {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
     pub(crate) retry_after: Option<Span>,
+    pub(crate) limits: Limits,
 }
 
 /// The upstream.
@@ -296,18 +299,21 @@ impl Upstream {
         call.betas.clone_from(&self.betas);
         let answer = self.send(call).await.map_err(|error| sent(error.sent))?;
         let (status, retry_after) = (answer.status, retry_after(&answer));
+        let limits = limits(&answer);
         let upload = sent(answer.body.stop_upload());
         match answer.body.collect(MESSAGE_MAX).await {
             Ok(body) => Ok(SyncAnswer {
                 status,
                 body,
                 retry_after,
+                limits,
             }),
             // An error is told by its status; a message without its end is lost.
             Err(_) if status >= 400 => Ok(SyncAnswer {
                 status,
                 body: Bytes::new(),
                 retry_after,
+                limits,
             }),
             Err(_) => Err(upload),
         }
@@ -401,6 +407,21 @@ fn retry_after(answer: &Answer) -> Option<Span> {
     Some(Span::from_micros(
         i64::try_from(micros).unwrap_or(i64::MAX / 4),
     ))
+}
+
+fn limits(answer: &Answer) -> Limits {
+    let told = RateLimitHeaders::from_pairs(answer.header_pairs());
+    let allowance = |triple: Option<LimitTriple>| {
+        triple.map(|triple| Allowance {
+            limit: triple.limit,
+            left: triple.remaining,
+        })
+    };
+    Limits {
+        requests: allowance(told.requests),
+        input_tokens: allowance(told.input_tokens),
+        output_tokens: allowance(told.output_tokens),
+    }
 }
 
 fn sent(sent: offpeak_client::Sent) -> Sent {

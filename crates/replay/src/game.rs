@@ -8,16 +8,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use offpeak_core::gate::{Block, HELD, Marks};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_sim::{Foul, Lane, Play, Referee, RefereeRules, RowEnd, Tally};
-use offpeak_wire::request::Ttl;
 use thiserror::Error;
 
 use crate::policy::Policy;
-use crate::trace::{Block, Trace};
+use crate::trace::Trace;
 
-/// How long a call that somebody waits for may be held back.
-pub(crate) const HELD: Span = Span::from_secs(2);
 /// Tokens of a ping behind the prefix that it reads: a prompt has to end in a message.
 pub(crate) const PING_TOKENS: u32 = 4;
 /// What policies do after the last answer is no longer looked at.
@@ -58,6 +56,13 @@ pub(crate) enum Event {
         /// Prompt tokens it read from the cache.
         read: u64,
     },
+    /// A ping's answer came.
+    Pinged {
+        /// The policy's number for it.
+        ping: u64,
+        /// Prompt tokens it read from the cache.
+        read: u64,
+    },
     /// A batch has ended.
     Ended {
         /// The policy's number for it.
@@ -79,9 +84,6 @@ pub(crate) enum RowFate {
     /// It was not answered within a day.
     Expired,
 }
-
-/// Marked blocks by position.
-pub(crate) type Marks = Vec<(usize, Ttl)>;
 
 /// What a policy does.
 #[derive(Debug, Clone)]
@@ -107,6 +109,8 @@ pub(crate) enum Action {
     },
     /// Reads a beginning of a call's prompt and asks for nothing.
     Ping {
+        /// The policy's number for it.
+        ping: u64,
         /// The call.
         like: usize,
         /// How many of its blocks.
@@ -166,6 +170,7 @@ enum Pending {
     Job(usize),
     Arrival(usize),
     Begun { call: usize, read: u64 },
+    Pinged { ping: u64, read: u64 },
     Wake,
 }
 
@@ -244,7 +249,7 @@ impl<'t> Game<'t> {
         let rank = match what {
             Pending::Job(_) => 0,
             Pending::Arrival(_) => 1,
-            Pending::Begun { .. } => 2,
+            Pending::Begun { .. } | Pending::Pinged { .. } => 2,
             Pending::Wake => 3,
         };
         self.queue.insert((at, rank, self.queued), what);
@@ -297,6 +302,7 @@ impl<'t> Game<'t> {
                 Event::Arrived(Arc::clone(&self.visible[call]))
             }
             Pending::Begun { call, read } => Event::Begun { call, read },
+            Pending::Pinged { ping, read } => Event::Pinged { ping, read },
             Pending::Wake => Event::Wake,
         }
     }
@@ -312,10 +318,11 @@ impl<'t> Game<'t> {
                 Ok(())
             }
             Action::Ping {
+                ping,
                 like,
                 blocks,
                 marks,
-            } => self.ping(now, like, blocks, &marks),
+            } => self.ping(now, ping, (like, blocks), &marks),
             Action::Wake(at) => {
                 self.later(at.as_micros().max(now), Pending::Wake);
                 Ok(())
@@ -388,8 +395,8 @@ impl<'t> Game<'t> {
     fn ping(
         &mut self,
         now: i64,
-        like: usize,
-        blocks: usize,
+        ping: u64,
+        (like, blocks): (usize, usize),
         marks: &Marks,
     ) -> Result<(), GameError> {
         if !self.calls[like].arrived {
@@ -412,6 +419,8 @@ impl<'t> Game<'t> {
             tally: played.tally,
             hedged: false,
         });
+        let read = u64::from(played.tally.read);
+        self.later(played.begins, Pending::Pinged { ping, read });
         Ok(())
     }
 

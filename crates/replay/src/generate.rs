@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use offpeak_core::units::{Span, Timestamp};
 
-use crate::trace::{Block, Call, Role, Trace};
+use offpeak_core::gate::{Block, Role};
+
+use crate::trace::{Call, Trace};
 
 /// Sonnet class: US$ 3 and 15 per million tokens, cached from 1,024 tokens.
 const MODEL: &str = "claude-sonnet-4-6";

@@ -1,13 +1,14 @@
 //! A trace's score under a policy: what it paid, beside what the plainest way would have paid and what
 //! nobody can go below.
 
+use offpeak_core::gate::HELD;
 use offpeak_core::plan::{Bound, Demand, LaneRates, Terms, Trie, lower_bound};
 use offpeak_core::price::{Book, Lane, Mode, Model, PriceError};
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_sim::{CacheRules, Profile, Referee, RefereeRules};
 use serde::Serialize;
 
-use crate::game::{Game, GameError, HELD, Record};
+use crate::game::{Game, GameError, Record};
 use crate::policy::{Facts, Policy, PolicyName};
 use crate::regret::{self, Regret};
 use crate::trace::Trace;

@@ -8,67 +8,12 @@
 
 use std::collections::HashMap;
 
-use offpeak_core::plan::PromptBlock;
+use offpeak_core::gate::{Block, Role};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{TraceError, TraceErrorKind};
-
-/// The part of a prompt that a block belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Tool definitions.
-    Tools,
-    /// The system prompt.
-    System,
-    /// A document or other material that several calls are about.
-    Context,
-    /// A message of a conversation that goes on.
-    Turn,
-    /// What only this call asks.
-    Suffix,
-}
-
-impl Role {
-    const ALL: [(&'static str, Self); 5] = [
-        ("tools", Self::Tools),
-        ("system", Self::System),
-        ("context", Self::Context),
-        ("turn", Self::Turn),
-        ("suffix", Self::Suffix),
-    ];
-
-    fn as_str(self) -> &'static str {
-        let mut all = Self::ALL.iter();
-        all.find(|(_, role)| *role == self)
-            .map_or("", |(name, _)| name)
-    }
-}
-
-/// A block of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// Identity of its content within the trace.
-    pub id: u64,
-    /// Its tokens.
-    pub tokens: u32,
-    /// The part it belongs to, if the trace says so.
-    pub role: Option<Role>,
-}
-
-impl Block {
-    /// The block as the planner takes it.
-    #[must_use]
-    pub fn prompt(&self) -> PromptBlock {
-        PromptBlock {
-            id: self.id,
-            tokens: self.tokens,
-        }
-    }
-}
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,9 +285,9 @@ impl Reader<'_> {
         let role = match role {
             None => None,
             Some(role) => {
-                let known = Role::ALL.iter().find(|(name, _)| role == name);
+                let known = Role::ALL.into_iter().find(|known| role == known.as_str());
                 let expected = "a block whose role is tools, system, context, turn or suffix";
-                Some(known.ok_or_else(|| wrong(&field, expected))?.1)
+                Some(known.ok_or_else(|| wrong(&field, expected))?)
             }
         };
         let next = u64::try_from(self.sizes.len()).expect("a count fits u64");

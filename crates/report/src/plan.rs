@@ -1,9 +1,8 @@
 //! The text of `offpeak plan`: the questions with their answers, the ways to send the calls with
 //! their costs, what would change the choice, and what the figures rest on.
 
-use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming};
+use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming, ceiling};
 use offpeak_core::price::Lane;
-use offpeak_core::units::Usd;
 
 use crate::figures::{count, counted, estimate, estimate_decimals, share};
 use crate::layout::{Align, listed, paragraph, table};
@@ -253,13 +252,6 @@ fn worst(plan: &Plan) -> String {
     }
     text.push('.');
     text
-}
-
-/// A ceiling in cents, rounded up: less would not be a ceiling.
-fn ceiling(amount: Usd) -> String {
-    const CENT: i128 = 10_000_000_000;
-    let cents = (amount.pico() + CENT - 1).div_euclid(CENT);
-    Usd::from_pico(cents * CENT).to_string()
 }
 
 fn assumptions(plan: &Plan) -> String {

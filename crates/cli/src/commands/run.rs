@@ -9,7 +9,7 @@ use std::sync::Arc;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
-use offpeak_core::plan::Plan;
+use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
 use offpeak_engine::finish::{Manifest, finish};
@@ -169,10 +169,7 @@ async fn begin(
 }
 
 fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
-    /// A ceiling in cents is rounded up: less would not be one.
-    const CENT: i128 = 10_000_000_000;
-    let worst = plan.worst.max(plan.hedge_worst).pico();
-    let worst = Usd::from_pico((worst + CENT - 1).div_euclid(CENT) * CENT);
+    let worst = ceiling(plan.worst.max(plan.hedge_worst));
     let most = budget.map_or(worst, |budget| budget.min(worst));
     let about = plan.cost_of(plan.route).cost;
     let about = about.map_or_else(String::new, |cost| format!(", about {cost}"));

@@ -1,14 +1,14 @@
 //! The deadline: whether there is time for a batch, the last safe moment to give up waiting for one,
 //! and the moment when a canary has cost enough time.
 //!
-//! Leaves out the measuring of the sync lane: until it is measured, a cautious rate holds.
+//! Leaves out the measuring of the sync lane (`speed`).
 
 use crate::job::event::{Act, Write};
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::pace::Window;
-use crate::job::shard::{Proof, ShardState};
+use crate::job::shard::{Proof, ShardNo, ShardState};
 use crate::job::unmark::Unmarked;
-use crate::plan::timing::{HEDGE_OVERHEAD, SYNC_CALLS_PER_MINUTE, TURNAROUND};
+use crate::plan::timing::{HEDGE_OVERHEAD, TURNAROUND};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
 
@@ -77,17 +77,14 @@ impl Machine {
             }
     }
 
+    /// From the last safe moment on, gives batches up one by one, each when the sync lane is about to
+    /// run dry: what is open then falls as fast as the time that is left for it, and every other
+    /// batch goes on waiting for free.
     pub(crate) fn hedge(&mut self, now: Timestamp, out: &mut Step) {
-        if self.hedge_at().is_none_or(|at| now < at) {
-            return;
-        }
-        let hedged: Vec<_> = self
-            .shards
-            .values()
-            .filter(|l| self.is_hedgeable(l))
-            .map(|l| l.shard.no)
-            .collect();
-        for no in hedged {
+        while self.hedge_at().is_some_and(|at| now >= at) && self.sync_runs_dry() {
+            let Some(no) = self.least_likely_to_end() else {
+                return;
+            };
             let shard = &mut self.live_mut(no).shard;
             if let ShardState::InProgress(up) = &shard.state {
                 let up = up.clone();
@@ -103,6 +100,26 @@ impl Machine {
                 });
             }
         }
+    }
+
+    /// Of the batches that can be given up, the one that loses least: never sent, or sent last.
+    fn least_likely_to_end(&self) -> Option<ShardNo> {
+        let sent_at = |live: &Live| live.shard.state.upstream().map(|up| up.created_at);
+        let hedgeable = self.shards.values().filter(|l| self.is_hedgeable(l));
+        let last = hedgeable.max_by_key(|l| {
+            let sent_at = sent_at(l);
+            (sent_at.is_none(), sent_at, l.shard.rows.len(), l.shard.no)
+        });
+        last.map(|l| l.shard.no)
+    }
+
+    /// Whether the sync lane will have answered all that it has, and all of the batches that are being
+    /// canceled, by the time that another one could be canceled and settled.
+    fn sync_runs_dry(&self) -> bool {
+        let canceling = |l: &&Live| matches!(l.shard.state, ShardState::Canceling(_));
+        let rows = |l: &Live| u64::from(l.shard.rows.len());
+        let coming: u64 = self.shards.values().filter(canceling).map(rows).sum();
+        self.time_to_answer(coming + self.rows_on_sync()) < HEDGE_OVERHEAD
     }
 
     /// Half of the time that the job was given.
@@ -137,20 +154,26 @@ impl Machine {
         }
     }
 
-    /// Time that `rows` synchronous calls take: at the rate to count on, or as fast as a full window
-    /// of calls of the expected length allows, whichever is slower; and the time in which the
-    /// window opens.
+    /// Time that `rows` synchronous calls take, and the time in which the window opens.
     fn sync_time(&self, rows: u64) -> Span {
         let answer = self.facts.answer.as_micros();
+        let rows_at_first = i64::try_from(rows).unwrap_or(i64::MAX).min(Window::OPENING);
+        let opening = answer.saturating_mul(rows_at_first);
+        let micros = self.time_to_answer(rows).as_micros();
+        Span::from_micros(micros.saturating_add(opening).min(i64::MAX / 4))
+    }
+
+    /// Time that `rows` calls take on a lane at full speed: at the rate to count on, or as fast as a
+    /// full window of calls of the expected length allows, whichever is slower.
+    fn time_to_answer(&self, rows: u64) -> Span {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let by_rate = rows.saturating_mul(60_000_000 / i64::from(SYNC_CALLS_PER_MINUTE));
-        let by_window = rows.saturating_mul(answer) / Window::MAX_CALLS;
-        let opening = answer.saturating_mul(Window::OPENING.min(rows));
-        Span::from_micros(
-            by_rate
-                .max(by_window)
-                .saturating_add(opening)
-                .min(i64::MAX / 4),
-        )
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at least one call a minute"
+        )]
+        let micros_per_call = (60e6 / self.sync.speed.calls_per_minute()).ceil() as i64;
+        let by_rate = rows.saturating_mul(micros_per_call);
+        let by_window = rows.saturating_mul(self.facts.answer.as_micros()) / Window::MAX_CALLS;
+        Span::from_micros(by_rate.max(by_window).min(i64::MAX / 4))
     }
 }

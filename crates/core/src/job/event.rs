@@ -7,6 +7,7 @@ use offpeak_wire::message::StopReason;
 
 use crate::job::outcome::Tally;
 use crate::job::shard::{RowRange, Shard, ShardNo, Upstream};
+use crate::job::speed::Limits;
 use crate::plan::evidence::Observed;
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
@@ -110,6 +111,8 @@ pub enum Event {
         row: u64,
         /// What came back.
         answer: RowAnswer,
+        /// The limits that it told.
+        limits: Limits,
     },
     /// The user wants the run to stop here.
     StopAsked,

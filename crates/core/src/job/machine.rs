@@ -207,8 +207,16 @@ impl Machine {
                 self.on_measured(shard, rows, worst, bytes, out);
             }
             Event::Fetched { shard, rows, next } => self.sync.on_fetched(shard, rows, next),
-            Event::RowAnswered { shard, row, answer } => {
-                if let Some(stop) = self.sync.on_answer(now, shard, row, answer, dice) {
+            Event::RowAnswered {
+                shard,
+                row,
+                answer,
+                limits,
+            } => {
+                if let Some(stop) = self
+                    .sync
+                    .on_answer(now, (shard, row), answer, &limits, dice)
+                {
                     self.stop_for(stop);
                 }
             }

@@ -13,6 +13,7 @@ pub mod retry;
 mod scouting;
 mod settlement;
 pub mod shard;
+pub mod speed;
 mod sync_lane;
 pub mod unmark;
 

@@ -15,6 +15,7 @@ use crate::job::pace::{Dice, Pause, RetryBudget, Window};
 use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
 use crate::job::settlement::{GUARD_FIRST, GUARD_PERCENT};
 use crate::job::shard::{ShardNo, ShardState};
+use crate::job::speed::{Limits, Speed};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
 
@@ -43,6 +44,9 @@ pub(crate) struct SyncLane {
     flying: BTreeMap<(ShardNo, u64), Flight>,
     pause: Pause,
     window: Window,
+    pub(crate) speed: Speed,
+    /// When the upstream's limits let the next call out.
+    paced_until: Option<Timestamp>,
     retries: RetryBudget,
     /// Rows that went through, ever.
     successes: u64,
@@ -138,7 +142,7 @@ impl SyncLane {
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.waiting.iter().map(|(at, _)| *at).min();
         let pause = self.pause.ends(now).filter(|_| !self.ready.is_empty());
-        [waiting, pause, self.budget_at]
+        [waiting, pause, self.budget_at, self.paced_until]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -169,20 +173,24 @@ impl SyncLane {
     pub(crate) fn on_answer(
         &mut self,
         now: Timestamp,
-        no: ShardNo,
-        row: u64,
+        to: (ShardNo, u64),
         answer: RowAnswer,
+        limits: &Limits,
         dice: Dice<'_>,
     ) -> Option<Stop> {
         let flight = self
             .flying
-            .remove(&(no, row))
+            .remove(&to)
             .expect("answers are for calls in flight");
         let Flight {
             mut queued,
             sent_at,
             warms,
         } = flight;
+        let no = queued.shard;
+        let later = self.flying.values().filter(|f| f.sent_at >= sent_at);
+        let later = later.count();
+        self.speed.told(now, limits, later);
         if let (true, Some(prefix)) = (warms, queued.row.prefix) {
             self.warming.remove(&prefix);
         }
@@ -192,6 +200,8 @@ impl SyncLane {
                     self.warm.insert(prefix, sent_at);
                 }
                 self.went_through();
+                let uncached = sums.input_tokens.saturating_add(sums.cache_write_tokens);
+                self.speed.answered(now, uncached, sums.output_tokens);
                 self.open_mut(no).progress.add(&sums);
                 let class = match judge(&Finding::Message(stop), queued.row.attempts) {
                     Judgement::Final(class) => class,
@@ -384,6 +394,7 @@ impl Machine {
 
     fn send_rows(&mut self, now: Timestamp, out: &mut Step) {
         self.sync.budget_at = None;
+        self.sync.paced_until = None;
         if !self.facts.past_guard
             && let Some(stop) = self.sync.guard()
         {
@@ -399,6 +410,11 @@ impl Machine {
             .size()
             .min(if watched { WATCHED } else { usize::MAX });
         while self.sync.flying.len() < most && self.sync.pause.is_over(now) {
+            let ready_at = self.sync.speed.ready_at(now);
+            if ready_at > now {
+                self.sync.paced_until = Some(ready_at);
+                break;
+            }
             let Some(queued) = self.sync.next_row(now) else {
                 return;
             };
@@ -415,6 +431,8 @@ impl Machine {
             }
             self.send(now, queued, out);
         }
+        let busy = !watched && !self.sync.ready.is_empty();
+        self.sync.speed.is_busy(now, busy);
     }
 
     fn send(&mut self, now: Timestamp, queued: Queued, out: &mut Step) {
@@ -422,6 +440,7 @@ impl Machine {
         if !queued.retry {
             lane.retries.earn();
         }
+        lane.speed.sent(now);
         let cold = queued.row.prefix.filter(|p| !lane.is_warm(*p, now));
         if let Some(prefix) = cold {
             lane.warming.insert(prefix);

@@ -332,11 +332,18 @@ fn within_budget(
     )
 }
 
-/// A ceiling in cents, rounded up: less would not be a ceiling.
-fn ceiling(amount: Usd) -> Usd {
-    const CENT: i128 = 10_000_000_000;
-    let cents = (amount.pico() + CENT - 1).div_euclid(CENT);
-    Usd::from_pico(cents * CENT)
+/// A ceiling for people, rounded up, as less would not be one: to cents from a dollar on, below that
+/// to a hundredth of a cent, or of that.
+#[must_use]
+pub fn ceiling(amount: Usd) -> Usd {
+    const MICRO: i128 = 1_000_000;
+    let step = match amount.pico() / MICRO {
+        1_000_000.. => 10_000 * MICRO,
+        10_000.. => 100 * MICRO,
+        _ => MICRO,
+    };
+    let steps = (amount.pico() + step - 1).div_euclid(step);
+    Usd::from_pico(steps * step)
 }
 
 fn too_short(
@@ -413,6 +420,21 @@ fn rough(tokens: u64) -> Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ceiling_is_never_below_the_amount() {
+        for (amount, shown) in [
+            ("16.271", "$16.28"),
+            ("1", "$1.00"),
+            ("0.57123", "$0.5713"),
+            ("0.0000741", "$0.000075"),
+            ("0", "$0.00"),
+        ] {
+            let amount: Usd = amount.parse().unwrap();
+            assert_eq!(ceiling(amount).to_string(), shown);
+            assert!(ceiling(amount) >= amount);
+        }
+    }
 
     #[test]
     fn estimates_are_shown_to_three_digits() {

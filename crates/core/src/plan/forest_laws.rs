@@ -418,6 +418,27 @@ proptest! {
     }
 
     #[test]
+    fn an_hour_is_taken_where_it_spares_two_fifths_of_the_misses(
+        five in 300u64..990, hour in 600u64..1_000,
+    ) {
+        // An hour's write is dearer than one of five minutes by (2 - 0.1)/(1.25 - 0.1) = 38/23.
+        let workload = forest("claude-haiku-5-5", &[(None, 8_000, 900)], Need::Whenever);
+        let mut case = Case::new(&workload, Book::embedded(), now()).unwrap();
+        let [a, b] = case.groups[0].hits;
+        case.groups[0].hits = [
+            a.after(five * 100, (1_000 - five) * 100),
+            b.after(hour * 100, (1_000 - hour) * 100),
+        ];
+        let misses = |ttl| 1_000_000 - u64::from(case.groups[0].expected_hits(ttl));
+        let (short, long) = (misses(Ttl::FiveMinutes), misses(Ttl::OneHour));
+        let reading = way_of(Variant::marked(Lane::Batch, Marks::Mixed, Warming::Cold));
+        let placement = case.forest.place(&case.groups, reading);
+        let hourly = long * 38 < short * 23;
+        let ttl = if hourly { Ttl::OneHour } else { Ttl::FiveMinutes };
+        prop_assert_eq!(&placement.marks, &vec![Some(ttl)]);
+    }
+
+    #[test]
     fn marks_of_a_cold_batch_are_the_best_of_both_lifetimes(
         shapes in any_shapes(5), model in 0usize..4, five in 300u64..990, hour in 300u64..990,
     ) {

@@ -18,7 +18,7 @@ mod because;
 mod bound;
 mod clairvoyant;
 mod conversation;
-mod cost;
+pub(crate) mod cost;
 mod decide;
 pub mod evidence;
 mod explain;
@@ -45,7 +45,7 @@ mod forest_laws;
 #[cfg(test)]
 mod laws;
 
-pub use because::{Because, Padding, Preamble};
+pub use because::{Because, Padding, Preamble, ceiling};
 pub use bound::{Bound, Demand, LaneRates, Terms, lower_bound};
 pub use clairvoyant::{PrefixRates, offline_optimum, timeless_optimum};
 pub use conversation::{Turn, conversation_marks, within_look_back};

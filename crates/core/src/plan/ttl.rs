@@ -87,14 +87,14 @@ impl Habit {
 }
 
 /// Pings per gap that are compared; the limits of every price row lie at or below the last.
-const PINGS: [u64; 9] = [0, 1, 2, 3, 5, 8, 12, 18, 38];
+const PINGS: [u64; 11] = [0, 1, 2, 3, 5, 8, 12, 18, 26, 38, 78];
 
 /// The habit that would have cost least over the gaps seen so far, and what it would have cost per
 /// gap. With gaps that are all of a kind it is the best there is, after a few.
 #[must_use]
 pub fn best_habit(gaps: &[Span], rates: &Rates) -> Option<(Habit, u64)> {
     let count = u64::try_from(gaps.len()).ok().filter(|&n| n > 0)?;
-    let keeps = [Ttl::OneHour, Ttl::FiveMinutes]
+    let keeps = [Ttl::FiveMinutes, Ttl::OneHour]
         .into_iter()
         .flat_map(|ttl| {
             let most = ping_limit(rates, ttl, false);

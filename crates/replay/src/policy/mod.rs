@@ -2,7 +2,6 @@
 //! which is offpeak's own decision. Each has a file; none sees more than `game` lets it.
 
 mod auto;
-mod online;
 mod patient;
 mod reference;
 

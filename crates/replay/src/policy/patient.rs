@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use offpeak_core::gate::{Block, Marks};
 use offpeak_core::plan::{
     Crossing, Marking, NodeId, Timing, Trie, best_marks, marked_cost, warmed_crossings,
 };
@@ -17,8 +18,7 @@ use offpeak_core::price::Rates;
 use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
 use offpeak_wire::limits::{MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
 
-use crate::game::{Action, Marks, RowFate, Visible};
-use crate::trace::Block;
+use crate::game::{Action, RowFate, Visible};
 
 use super::Facts;
 
@@ -99,9 +99,11 @@ struct Campaign {
     /// Calls that were not sent yet, neighbours in the trie beside each other.
     waiting: Vec<usize>,
     covered: BTreeSet<NodeId>,
-    /// Batches of canaries that have not ended, and when they were sent.
+    /// Batches of canaries that have not ended, and since when their entries may live.
     ahead: usize,
     since: Timestamp,
+    /// One canary is ahead, in a batch of its own.
+    alone: bool,
     level: u32,
     again: u32,
 }
@@ -222,6 +224,10 @@ impl Patient {
         if shard.canary {
             let campaign = &mut self.campaigns[shard.campaign];
             campaign.ahead -= 1;
+            if shard.calls.len() == 1 && campaign.ahead == 0 && campaign.alone {
+                // A batch of one row ends when that row does: its entry is new.
+                campaign.since = now;
+            }
             if campaign.ahead == 0 {
                 self.go_on(now, shard.campaign, out);
             }
@@ -366,12 +372,22 @@ impl Patient {
             campaign.level = 0;
             campaign.covered.clear();
         } else if stale {
-            // Rows that start together and find nothing would all write.
-            campaign.marks.clear();
+            // Rows that start together and find nothing would all write; but what the canaries
+            // themselves read to their end lives.
+            campaign.keep_only(campaign.level - 1);
             campaign.level = LEVELS;
         }
         let mut canaries = Vec::new();
         if has_time && campaign.level < LEVELS {
+            let parts = campaign.split();
+            if !parts.is_empty() {
+                self.send_rest(number, out);
+                for part in parts {
+                    self.campaigns.push(part);
+                    self.go_on(now, self.campaigns.len() - 1, out);
+                }
+                return;
+            }
             campaign.level += 1;
             canaries = campaign.take_canaries();
         }
@@ -380,6 +396,7 @@ impl Patient {
             return;
         }
         campaign.since = now;
+        campaign.alone = canaries.len() == 1;
         campaign.ahead = canaries.len().div_ceil(CANARIES);
         for calls in canaries.chunks(CANARIES) {
             self.submit(number, calls.to_vec(), true, out);
@@ -481,6 +498,7 @@ impl Campaign {
             covered: BTreeSet::new(),
             ahead: 0,
             since: now,
+            alone: false,
             level: 0,
             again: 0,
         };
@@ -492,15 +510,70 @@ impl Campaign {
         campaign
     }
 
+    /// The topmost marked prefix of a call that none ahead has had yet.
+    fn frontier(&self, call: usize) -> Option<NodeId> {
+        let mut marked = self.marked[&call].iter();
+        marked.find(|node| !self.covered.contains(node)).copied()
+    }
+
+    /// Below the top the groups go on by themselves, a few at a time, so that one slow canary doesn't
+    /// hold up all of them; without effect where there are only a few.
+    fn split(&mut self) -> Vec<Self> {
+        let mut groups: Vec<(NodeId, Vec<usize>)> = Vec::new();
+        for &call in &self.waiting {
+            let Some(node) = self.frontier(call) else {
+                continue;
+            };
+            match groups.last_mut() {
+                Some((before, calls)) if *before == node => calls.push(call),
+                _ => groups.push((node, vec![call])),
+            }
+        }
+        let together = groups.len().div_ceil(CAMPAIGNS).clamp(1, CANARIES);
+        if self.level == 0 || groups.len() <= together {
+            return Vec::new();
+        }
+        self.waiting.retain(|&call| {
+            let mut marked = self.marked[&call].iter();
+            marked.all(|node| self.covered.contains(node))
+        });
+        let part = |groups: &[(NodeId, Vec<usize>)]| {
+            let calls = groups.iter().flat_map(|(_, calls)| calls).copied();
+            let waiting: Vec<usize> = calls.collect();
+            let of = |call: &usize| (*call, self.marks[call].clone());
+            Self {
+                marks: waiting.iter().map(of).collect(),
+                marked: waiting
+                    .iter()
+                    .map(|call| (*call, self.marked[call].clone()))
+                    .collect(),
+                waiting,
+                covered: self.covered.clone(),
+                ahead: 0,
+                since: self.since,
+                alone: false,
+                level: self.level,
+                again: 0,
+            }
+        };
+        groups.chunks(together).map(part).collect()
+    }
+
+    /// Takes the marks below so many levels away.
+    fn keep_only(&mut self, levels: u32) {
+        let levels = usize::try_from(levels).unwrap_or(usize::MAX);
+        for marks in self.marks.values_mut() {
+            marks.truncate(levels);
+        }
+    }
+
     /// One call for each topmost marked prefix that no call ahead has yet; it covers its whole path.
     fn take_canaries(&mut self) -> Vec<usize> {
         let mut frontier: BTreeSet<NodeId> = BTreeSet::new();
         let mut chosen = Vec::new();
         for &call in &self.waiting {
-            let first = self.marked[&call]
-                .iter()
-                .find(|node| !self.covered.contains(node));
-            if first.is_some_and(|&node| frontier.insert(node)) {
+            let first = self.frontier(call);
+            if first.is_some_and(|node| frontier.insert(node)) {
                 chosen.push(call);
             }
         }

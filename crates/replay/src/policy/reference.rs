@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use offpeak_core::gate::Marks;
 use offpeak_core::plan::{NodeId, Trie};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::request::Ttl;
 
-use crate::game::{Action, Event, Marks, RowFate, Visible};
+use crate::game::{Action, Event, RowFate, Visible};
 
 use super::{Facts, PolicyName};
 
@@ -90,7 +91,7 @@ impl Reference {
             }
             Event::Wake if self.flush_at.is_some_and(|at| at <= now) => self.flush(out),
             Event::Wake => {}
-            Event::Begun { .. } => {}
+            Event::Begun { .. } | Event::Pinged { .. } => {}
         }
     }
 

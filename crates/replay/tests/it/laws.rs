@@ -1,7 +1,7 @@
 //! What holds for every replay: nobody goes below the bound, the parts of the regret add up, and the
 //! same seed gives the same score.
 
-use offpeak_core::price::Book;
+use offpeak_core::price::{Book, Lane, Mode};
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_replay::{Block, Call, Options, PolicyName, Role, Trace, Workload, replay};
 use proptest::prelude::*;
@@ -75,6 +75,88 @@ proptest! {
                 prop_assert_eq!(score.deadline_misses, 0);
             }
         }
+    }
+}
+
+/// Awaited calls on a small tree of prompts, one after the other's answer.
+fn awaited() -> impl Strategy<Value = Trace> {
+    let gap = prop_oneof![900i64..4_000, 900i64..400_000, 900i64..5_000_000];
+    let gaps = prop::collection::vec((gap, 0u64..3, 0u64..3), 1..150);
+    let model = prop::sample::select(vec![
+        "claude-sonnet-4-6",
+        "claude-opus-5-5",
+        "claude-fable-5-2",
+    ]);
+    (gaps, model, any::<bool>()).prop_map(|(calls, model, named)| {
+        let mut at = 0;
+        let calls = calls
+            .into_iter()
+            .enumerate()
+            .map(|(number, (gap, system, context))| {
+                at += gap;
+                let block = |id: u64, tokens: u32, role: Role| Block {
+                    id,
+                    tokens,
+                    role: named.then_some(role),
+                };
+                Call {
+                    at: Timestamp::EPOCH + Span::from_millis(at),
+                    model: model.to_owned(),
+                    blocks: vec![
+                        block(system, 1_200, Role::System),
+                        block(10 + context, 2_000, Role::Context),
+                        block(100 + u64::try_from(number).unwrap(), 50, Role::Suffix),
+                    ],
+                    output: 0,
+                    max_tokens: 40,
+                    deferrable: false,
+                    deadline: None,
+                    job: None,
+                }
+            });
+        Trace {
+            calls: calls.collect(),
+            jobs: Vec::new(),
+            blocks: Vec::new(),
+        }
+    })
+}
+
+/// Tokens of all different beginnings, each block counted once for each way to it.
+fn prefix_tokens(trace: &Trace) -> u64 {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut tokens = 0;
+    for call in &trace.calls {
+        let mut path = Vec::new();
+        for block in &call.blocks {
+            path.push(block.id);
+            if seen.insert(path.clone()) {
+                tokens += u64::from(block.tokens);
+            }
+        }
+    }
+    tokens
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// The price of learning, whatever the cache does: twice each prefix, and a few tokens of each ping.
+    #[test]
+    fn what_is_awaited_never_loses_more_than_twice_each_prefix(
+        trace in awaited(), domains in 1u32..=16, seed: u64,
+    ) {
+        let options = Options { domains, seed, ..quiet() };
+        let scores = replay(&trace, &[PolicyName::Auto], Book::embedded(), &options).unwrap();
+        let model = Book::embedded().model(&trace.calls[0].model).unwrap();
+        let rates = model.rates(options.prices_at, Mode::plain(Lane::Sync)).unwrap();
+        let calls = u64::try_from(trace.calls.len()).unwrap();
+        let learning = 2 * prefix_tokens(&trace) + 200 * calls;
+        let learning = Usd::from_pico(rates.input.into()).times(learning);
+        let score = &scores[0];
+        prop_assert!(
+            score.realised <= score.naive + learning,
+            "{} caches: {:?} against {:?}", domains, score.realised, score.naive
+        );
     }
 }
 

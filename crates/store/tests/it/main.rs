@@ -238,7 +238,7 @@ fn what_a_shard_showed_is_kept_once_with_its_settlement() {
     store
         .create_job(&job(1, "a", 1), &[shard(0)], None)
         .unwrap();
-    let settled = ShardState::Settled(Box::new(Tally::default()));
+    let settled = ShardState::Settled(Box::default());
     let step = [
         moved(shard(0), "planned", settled),
         Write::Observed {

@@ -1,4 +1,4 @@
-//! The batch lane: submission in doubt, canaries, the guard, the budget, the deadline.
+//! The batch lane: submission in doubt, canaries, the guard, the budget.
 
 use offpeak_wire::batch::BatchStatus;
 use offpeak_wire::error::ErrorKind;
@@ -270,73 +270,6 @@ fn a_canary_that_fails_is_tried_again_before_the_bulk_goes() {
 }
 
 #[test]
-fn what_a_batch_leaves_over_is_batched_again_while_there_is_time() {
-    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    bench.begin();
-    bench.run_batch(0, "first");
-    assert_eq!(bench.settle(0, &[Succeeded], 2), [Act::Prepare(ShardNo(1))]);
-    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Batch);
-}
-
-#[test]
-fn what_a_batch_leaves_over_goes_sync_when_there_is_none() {
-    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(3_700));
-    let mut bench = Bench::new(
-        Facts {
-            deadline,
-            ..facts()
-        },
-        vec![shard(0, Lane::Batch, 3)],
-    );
-    bench.begin();
-    bench.run_batch(0, "first");
-    assert_eq!(
-        bench.settle(0, &[Succeeded], 2),
-        [Act::Fetch(ShardNo(1), 0)]
-    );
-    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Sync);
-}
-
-#[test]
-fn the_last_safe_moment_cancels_and_what_is_left_goes_sync() {
-    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(7_200));
-    let mut bench = Bench::new(
-        Facts {
-            deadline,
-            ..facts()
-        },
-        vec![shard(0, Lane::Batch, 500)],
-    );
-    bench.begin();
-    bench.prepare(0);
-    bench.accept(0, "slow");
-    // 500 calls at 500 a minute, seven answers until the window is open, two minutes for the rest.
-    let hedge = Timestamp::from_micros(0) + Span::from_secs(7_200 - 60 - 7 * 10 - 120);
-    let running = || PollAnswer::Status {
-        status: BatchStatus::InProgress,
-        retry_after: None,
-    };
-    let canceled = loop {
-        let next = bench
-            .machine
-            .next_timeout(bench.now)
-            .expect("the deadline is a timer");
-        assert!(next <= hedge, "{next:?} is past the last safe moment");
-        bench.now = next;
-        let acts = bench.wake();
-        if acts.iter().any(|act| matches!(act, Act::Cancel(..))) {
-            break bench.now;
-        }
-        bench.step(Event::Polled {
-            shard: ShardNo(0),
-            answer: running(),
-        });
-    };
-    assert_eq!(canceled, hedge);
-    assert_eq!(bench.state(0), "canceling");
-}
-
-#[test]
 fn a_budget_that_holds_part_of_a_shard_cuts_it() {
     let facts = Facts {
         budget: Some(dollars(30)),
@@ -380,19 +313,6 @@ fn a_budget_below_one_row_stops_before_anything_is_sent() {
         bench.status(),
         Status::Stopped(Stop::Budget { .. })
     ));
-}
-
-#[test]
-fn a_deadline_reserves_the_hedge_at_the_synchronous_price() {
-    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(80_000));
-    let facts = Facts {
-        budget: Some(dollars(99)),
-        deadline,
-        ..facts()
-    };
-    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 50)]);
-    let half = crate::units::Usd::from_pico(dollars(99).pico() / 2);
-    assert_eq!(bench.begin(), [Act::Measure(ShardNo(0), Some(half))]);
 }
 
 #[test]
@@ -570,29 +490,6 @@ fn without_a_canary_the_bulk_waits_for_its_first_shard() {
     assert_eq!(bench.run_batch(0, "first"), [Act::Settle(ShardNo(0))]);
     let acts = bench.settle(0, &[Succeeded; 50], 0);
     assert_eq!(acts, [Act::Prepare(ShardNo(1)), Act::Prepare(ShardNo(2))]);
-}
-
-#[test]
-fn a_cancel_that_is_on_its_way_keeps_the_shard_busy() {
-    let deadline = Some(Timestamp::from_micros(0) + Span::from_secs(7_200));
-    let mut bench = Bench::new(
-        Facts {
-            deadline,
-            ..facts()
-        },
-        vec![shard(0, Lane::Batch, 70)],
-    );
-    bench.begin();
-    bench.prepare(0);
-    bench.accept(0, "slow");
-    bench.now = bench.now + Span::from_secs(7_190);
-    assert_eq!(bench.wake(), [Act::Cancel(ShardNo(0), batch_id("slow"))]);
-    assert_eq!(bench.pass(60), [], "no poll beside the cancel");
-    bench.step(Event::CancelAnswered {
-        shard: ShardNo(0),
-        accepted: false,
-    });
-    assert_eq!(bench.pass(3), [Act::Poll(ShardNo(0), batch_id("slow"))]);
 }
 
 #[test]

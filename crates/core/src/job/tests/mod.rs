@@ -2,6 +2,7 @@
 //! wrongly. No runtime, no clock: `now` is a number.
 
 mod batch;
+mod deadline;
 mod sync;
 mod unmark;
 

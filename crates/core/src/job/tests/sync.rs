@@ -7,6 +7,7 @@ use super::{Bench, dollars, facts, shard};
 use crate::job::event::{Act, Event, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::outcome::Tally;
 use crate::job::shard::ShardNo;
+use crate::job::speed::{Allowance, Limits};
 use crate::job::{Facts, Status};
 use crate::price::Lane;
 use crate::units::{Span, Usd};
@@ -46,6 +47,7 @@ fn answer(bench: &mut Bench, row: u64, answer: RowAnswer) -> Vec<Act> {
         shard: ShardNo(0),
         row,
         answer,
+        limits: Limits::default(),
     })
 }
 
@@ -245,4 +247,28 @@ fn useless_first_answers_stop_the_lane() {
         bench.status(),
         Status::Stopped(Stop::Guard { .. })
     ));
+}
+
+#[test]
+fn the_limits_of_the_upstream_pace_the_lane() {
+    let rows = (0..20).map(|no| row(no, None)).collect();
+    let (mut bench, sent) = running(facts(), rows);
+    assert_eq!(sent.len(), 8);
+    // Sixty a minute, and two are left beyond the seven on their way.
+    let limits = Limits {
+        requests: Some(Allowance { limit: 60, left: 9 }),
+        ..Limits::default()
+    };
+    let acts = bench.step(Event::RowAnswered {
+        shard: ShardNo(0),
+        row: sent[0],
+        answer: message(StopReason::EndTurn, 7),
+        limits,
+    });
+    assert_eq!(sends(&acts).len(), 1, "the window");
+    assert_eq!(sends(&good(&mut bench, sent[1])).len(), 1);
+    assert_eq!(sends(&good(&mut bench, sent[2])).len(), 0, "the limit");
+    let next = bench.machine.next_timeout(bench.now);
+    assert_eq!(next, Some(bench.now + Span::from_secs(1)));
+    assert_eq!(sends(&bench.pass(1)).len(), 1);
 }

@@ -18,6 +18,16 @@ const RATES: Rates = Rates {
     output: 5_000,
 };
 
+fn rounded(tokens: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive and small"
+    )]
+    let tokens = tokens.round() as u64;
+    tokens
+}
+
 fn sums(calls: impl IntoIterator<Item = (u64, u64)>) -> TokenSums {
     let mut sums = TokenSums::default();
     for (bytes, tokens) in calls {
@@ -86,7 +96,7 @@ fn billed_calls_are_said_to_be_and_counts_of_the_rows_outweigh_them() {
     let [low, expected, high] = evidence.output_shares(MODEL);
     assert!((0.24..0.26).contains(&expected), "{expected}");
     assert!(
-        low <= 0.25 && low > 0.15 && high >= 0.25 && high < 0.4,
+        (0.15..=0.25).contains(&low) && (0.25..0.4).contains(&high),
         "{low} {high}"
     );
     evidence.count(MODEL, &sums([(3_000, 1_500); 10]), false);
@@ -142,7 +152,7 @@ proptest! {
         calls in prop::collection::vec((200u64..50_000, -0.2f64..0.2), 1..200),
     ) {
         let noted = calls.iter().map(|&(bytes, noise)| {
-            (bytes, (bytes as f64 * ratio * (1.0 + noise)).round() as u64)
+            (bytes, rounded(bytes as f64 * ratio * (1.0 + noise)))
         });
         let sums = sums(noted);
         let n = calls.len() as f64;
