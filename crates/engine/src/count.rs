@@ -11,8 +11,8 @@ use std::time::Duration;
 use offpeak_client::Bytes;
 use offpeak_core::job::pace::Pause;
 use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
+use offpeak_core::plan::Evidence;
 use offpeak_core::plan::evidence::TokenSums;
-use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::count::count_body;
@@ -21,12 +21,12 @@ use tokio::task::JoinSet;
 use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::history::recall;
-use crate::ingest::Ingested;
+use crate::lint::warnings;
 use crate::progress::{Progress, Report};
 use crate::sample::choose;
 use crate::spec::JobSpec;
 use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
-use crate::start::{Engine, FreshJob, decide, read, remove};
+use crate::start::{Engine, FreshJob, Planned, decide, read, remove};
 use crate::upstream::{Failure, Upstream};
 
 /// Rows of a sample: enough for two or three per cent.
@@ -150,7 +150,7 @@ pub async fn plan_counted(
     spec: &JobSpec,
     how: Counting,
     report: &Report,
-) -> Result<(Ingested, Plan, Counts), EngineError> {
+) -> Result<(Planned, Counts), EngineError> {
     let spool = SpoolDir::new(
         engine
             .jobs_dir()
@@ -167,7 +167,7 @@ async fn plan_in(
     how: Counting,
     report: &Report,
     spool: &SpoolDir,
-) -> Result<(Ingested, Plan, Counts), EngineError> {
+) -> Result<(Planned, Counts), EngineError> {
     let now = engine.now();
     let ingested = {
         let (spec, book) = (spec.clone(), engine.book.clone());
@@ -190,7 +190,12 @@ async fn plan_in(
     let mut evidence = recall(&engine.store, &spec.name, now)?;
     counts.tell(&mut evidence);
     let (plan, _) = decide(spec, &ingested, evidence, &engine.book, now)?;
-    Ok((ingested, plan, counts))
+    let planned = Planned {
+        warnings: warnings(&ingested, &plan, &engine.book, now),
+        ingested,
+        plan,
+    };
+    Ok((planned, counts))
 }
 
 /// What is counted.

@@ -15,6 +15,7 @@ pub mod history;
 pub mod ingest;
 pub mod journal;
 mod journal_writer;
+pub mod lint;
 pub mod lock;
 mod marks;
 pub mod output;

@@ -12,6 +12,7 @@ use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::job::unmark::MarkFacts;
+use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
@@ -25,6 +26,7 @@ use crate::error::EngineError;
 use crate::finish::Manifest;
 use crate::history::recall;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
+use crate::lint::warnings;
 use crate::lock::JobLock;
 use crate::marks::mark_facts;
 use crate::probe::{cut_probe, keep_workload};
@@ -259,6 +261,8 @@ pub struct FreshJob {
     pub(crate) evidence: plan::Evidence,
     /// Rows that go before the others are planned.
     probe: Option<u32>,
+    /// What is worth changing in the rows, dearest first.
+    pub warnings: Vec<Warning>,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
@@ -301,10 +305,25 @@ pub fn plan_only(
     evidence: plan::Evidence,
     now: Timestamp,
     report: &Report,
-) -> Result<(Ingested, Plan), EngineError> {
+) -> Result<Planned, EngineError> {
     let ingested = read(spec, book, now, None, report)?;
     let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
-    Ok((ingested, plan))
+    Ok(Planned {
+        warnings: warnings(&ingested, &plan, book, now),
+        ingested,
+        plan,
+    })
+}
+
+/// A job that was only read and planned.
+#[derive(Debug)]
+pub struct Planned {
+    /// What was read.
+    pub ingested: Ingested,
+    /// What was decided.
+    pub plan: Plan,
+    /// What is worth changing in the rows, dearest first.
+    pub warnings: Vec<Warning>,
 }
 
 fn open_blocking(
@@ -371,7 +390,9 @@ fn open_blocking(
     let evidence = recall(&engine.store, &spec.name, now)?;
     let (plan, marks) = decide(&spec, &ingested, evidence.clone(), &engine.book, now)?;
     let run = runs + 1;
+    let warnings = warnings(&ingested, &plan, &engine.book, now);
     Ok(Opened::Fresh(Box::new(FreshJob {
+        warnings,
         engine,
         spec,
         settings,
@@ -447,6 +468,7 @@ impl FreshJob {
         let (evidence, now) = (self.evidence.clone(), self.engine.now());
         (self.plan, self.marks) =
             decide(&self.spec, &self.ingested, evidence, &self.engine.book, now)?;
+        self.warnings = warnings(&self.ingested, &self.plan, &self.engine.book, now);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod figures;
 mod jobs;
 mod layout;
+mod lint;
 mod plan;
 mod prices;
 mod replay;

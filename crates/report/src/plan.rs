@@ -1,11 +1,13 @@
 //! The text of `offpeak plan`: the questions with their answers, the ways to send the calls with
 //! their costs, what would change the choice, and what the figures rest on.
 
+use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming, ceiling};
 use offpeak_core::price::Lane;
 
 use crate::figures::{count, counted, estimate, estimate_decimals, share};
 use crate::layout::{Align, listed, paragraph, table};
+use crate::lint::warnings_text;
 
 /// What the plan itself does not know.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +16,8 @@ pub struct PlanContext {
     pub name: String,
     /// Rows that cannot be sent.
     pub invalid: u64,
+    /// What is worth changing in the rows.
+    pub warnings: Vec<Warning>,
 }
 
 /// The plan at most `width` columns wide.
@@ -44,6 +48,7 @@ pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     for line in &plan.sensitivity {
         out.push_str(&listed("- ", &line.to_string(), 0, width));
     }
+    out.push_str(&warnings_text(&context.warnings, width));
     out.push_str("\nWhat it rests on:\n");
     for line in [worst(plan), assumptions(plan)] {
         out.push_str(&listed("- ", &line, 0, width));

@@ -4,13 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use offpeak_core::plan::{Evidence, Plan};
+use offpeak_core::plan::Evidence;
 use offpeak_core::price::Book;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::history::recall;
-use offpeak_engine::ingest::Ingested;
 use offpeak_engine::spec::JobSpec;
-use offpeak_engine::start::{Engine, plan_only};
+use offpeak_engine::start::{Engine, Planned, plan_only};
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
@@ -27,7 +26,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let (sim, printer) = (args.job.sim, settings.printer);
     let spec = settings::job_spec(&args.job)?;
     let book = settings.book_for(sim)?;
-    let (ingested, plan, counts) = match settings::counting(args.job.count) {
+    let (planned, counts) = match settings::counting(args.job.count) {
         None => {
             let now = settings::now(sim);
             let evidence = match existing_store(settings, sim)? {
@@ -37,21 +36,27 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
             let display = Display::new(printer, 0);
             let planned = plan_only(&spec, &book, evidence, now, &display.report());
             display.clear();
-            let (ingested, plan) = planned.map_err(|error| ExpectedError::engine(&error, false))?;
-            (ingested, plan, None)
+            let planned = planned.map_err(|error| ExpectedError::engine(&error, false))?;
+            (planned, None)
         }
         Some(how) => {
             let upstream = UpstreamSettings::of_plan(sim, &settings.env)?;
             let data_dir = settings.data_dir(sim)?;
             let counted = counted(upstream, data_dir, book, &spec, how, printer);
-            let (ingested, plan, counts) = runtime(sim)?.block_on(Box::pin(counted))?;
+            let (planned, counts) = runtime(sim)?.block_on(Box::pin(counted))?;
             note_counts(&counts, printer);
-            (ingested, plan, Some(counts))
+            (planned, Some(counts))
         }
     };
+    let Planned {
+        ingested,
+        plan,
+        warnings,
+    } = planned;
     let context = PlanContext {
         name: spec.name,
         invalid: ingested.invalid,
+        warnings,
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -72,6 +77,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "counted_rows": counts.as_ref().map_or(0, |counts| counts.counted),
         "count_problem": counts.and_then(|counts| counts.problem).map(|why| why.to_string()),
         "plan": plan,
+        "warnings": context.warnings,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)
@@ -84,7 +90,7 @@ async fn counted(
     spec: &JobSpec,
     how: Counting,
     printer: Printer,
-) -> Result<(Ingested, Plan, Counts), ExpectedError> {
+) -> Result<(Planned, Counts), ExpectedError> {
     let connection = Connection::open(upstream)?;
     let engine = Engine {
         store: Arc::new(open_store(&data_dir)?),

@@ -144,11 +144,15 @@ async fn begin(
         printer.note(&format!("not sent: {problem}"));
     }
     if yes {
+        for warning in &fresh.warnings {
+            printer.note(&format!("before you pay: {warning}"));
+        }
         printer.note(&in_a_line(&fresh.plan, spec.budget));
     } else {
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
+            warnings: fresh.warnings.clone(),
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {

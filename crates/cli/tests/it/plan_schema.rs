@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use offpeak_core::plan::lint::{Looks, Part, Place, Warning};
 use offpeak_core::plan::{
     Answer, Because, Evidence, GroupProfile, HitRate, Limits, Need, Plan, Question, Reason, Sums,
     Workload, decide,
@@ -119,6 +120,45 @@ fn learnt() -> Value {
     })
 }
 
+/// A warning of every kind.
+fn warnings() -> Vec<Warning> {
+    let place = || Place {
+        line: 1,
+        byte: 2,
+        excerpt: "…".to_owned(),
+    };
+    let (model, at) = (HAIKU.to_owned(), [place(), place()]);
+    vec![
+        Warning::ChangingBeforeStable {
+            part: Part::System,
+            looks: Looks::Time,
+            at: at.clone(),
+            stable_tokens: 1,
+            saves: 1.0,
+        },
+        Warning::ToolOrder {
+            lines: [1, 2],
+            tools: 2,
+        },
+        Warning::JsonWrittenOtherwise {
+            part: Part::Tools,
+            at,
+        },
+        Warning::MarkOnChanging {
+            part: Part::Messages,
+            lines: [1, 2],
+            costs: 1.0,
+        },
+        Warning::JustOverStep {
+            model,
+            step: 1,
+            rows: 1,
+            sampled: 1,
+            line: 1,
+        },
+    ]
+}
+
 /// The paths of all values, list places left out; kinds of facts with their name.
 fn paths(value: &Value, at: &str, out: &mut BTreeSet<String>) {
     match value {
@@ -167,6 +207,7 @@ fn the_page_and_the_answers_have_the_same_fields() {
         paths(&json!(plan), "plan", &mut found);
     }
     paths(&learnt(), "plan.reasons[]", &mut found);
+    paths(&json!(warnings()), "warnings", &mut found);
     let page = include_str!("../../../../docs/plan.md");
     let documented = documented(page);
     let missing: Vec<_> = found.difference(&documented).collect();

@@ -1,8 +1,4 @@
-//! The gate: a call comes, and goes out with marks, at once or a moment later.
-//!
-//! Calls of a job are marked by the exact choice over all of them; the others by the parts of their
-//! prompts, or where no parts are known, by what came before. A hit renews what it read for an hour at
-//! no cost, as long as answers say that such entries are still there.
+//! The gate itself: what happened goes in, acts come out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,86 +6,71 @@ use std::sync::Arc;
 use offpeak_wire::limits::MAX_BREAKPOINTS;
 use offpeak_wire::request::Ttl;
 
-use crate::plan::{NodeId, Trie, Turn, best_marks, conversation_marks, timed_crossings};
+use crate::plan::{NodeId, Trie, best_marks, timed_crossings};
 use crate::price::Rates;
 use crate::units::{Span, Timestamp};
 
-use super::account::{Account, Fate};
-use super::belief::{Entry, Prefixes, lifetime};
 use super::call::{Act, Block, Call, HELD, Marks, Role};
+use super::marking::{Choice, Planned};
+use super::prefix::{Entry, Kind, Prefix, lifetime};
+
+use super::spread::Spread;
+use super::stake::{Purpose, billed, worst};
 
 /// How long before its end an entry is pinged.
 const MARGIN: Span = Span::from_secs(20);
 /// What is taken as the time until an entry can be read, when marks are chosen ahead.
-const AVAILABLE: Span = Span::from_millis(800);
+pub(super) const AVAILABLE: Span = Span::from_millis(800);
 
-/// The gate of one model.
+/// The decisions for awaited calls of one model.
 #[derive(Debug)]
 pub struct CacheGate {
-    rates: Rates,
-    minimum: u64,
-    prefixes: Prefixes,
+    pub(super) rates: Rates,
+    pub(super) minimum: u64,
+    pub(super) trie: Trie,
+    pub(super) prefixes: Vec<Prefix>,
+    pub(super) kinds: HashMap<Option<Role>, Kind>,
+    pub(super) spread: Spread,
     due: BTreeSet<(Timestamp, NodeId)>,
-    /// Calls that wait for an entry, and until when.
-    held: Vec<(Arc<Call>, Timestamp)>,
-    under_way: HashMap<usize, Flight>,
-    pings: HashMap<u64, Flight>,
-    pinged: u64,
-    planned: HashMap<usize, Vec<Planned>>,
+    /// Calls that wait for an answer under way.
+    held: Vec<Held>,
+    under_way: HashMap<Flight, Outstanding>,
+    pub(super) planned: HashMap<usize, Vec<Planned>>,
+    pings: u64,
+    /// Answers that read what only a renewal kept, and that did not.
+    pub(super) kept: u64,
+    pub(super) broken: u64,
 }
 
-/// A call or a ping whose answer has not begun.
+/// A call that waits, and until when.
 #[derive(Debug)]
-struct Flight {
+struct Held {
+    call: Arc<Call>,
+    until: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Flight {
+    Call(usize),
+    Ping(u64),
+}
+
+/// A call or ping whose answer hasn't begun.
+#[derive(Debug)]
+struct Outstanding {
+    sent: Timestamp,
     path: Vec<NodeId>,
     marks: Marks,
-    /// Tokens that it is believed to read.
-    believed: u64,
-    /// What each block of the path may lose.
-    stakes: Vec<i64>,
+    worst: Vec<i128>,
+    expected: Option<Expected>,
 }
 
-impl Flight {
-    /// What an answer that read so many tokens did with the block at `at`, which ends at `depth`: what
-    /// lies beyond is written as the marks say (Anthropic docs, prompt caching).
-    fn fate(&self, at: usize, depth: u64, read: u64) -> Fate {
-        if depth <= read {
-            return Fate::Read;
-        }
-        written_for(&self.marks, at).map_or(Fate::Plain, Fate::Written)
-    }
-}
-
-/// The lifetime for which a block is written if nothing is there: the deepest mark of an hour takes
-/// everything above it along, and so does the deepest mark of all.
-fn written_for(marks: &[(usize, Ttl)], at: usize) -> Option<Ttl> {
-    let deepest = |ttl: Ttl| {
-        let of = marks.iter().filter(|(_, marked)| *marked == ttl);
-        of.map(|(marked, _)| *marked).max()
-    };
-    if deepest(Ttl::OneHour).is_some_and(|marked| at <= marked) {
-        Some(Ttl::OneHour)
-    } else {
-        deepest(Ttl::FiveMinutes)
-            .filter(|marked| at <= *marked)
-            .map(|_| Ttl::FiveMinutes)
-    }
-}
-
-/// A mark that was chosen ahead.
+/// The entry that an answer is expected to read.
 #[derive(Debug, Clone, Copy)]
-struct Planned {
-    at: usize,
-    ttl: Ttl,
-    /// The next call with it comes within five minutes, and so in time to renew it.
-    soon: bool,
-}
-
-/// What can be risked of the marks that are wanted.
-enum Afforded {
-    These(Marks),
-    /// More, once calls under way are answered.
-    Later,
+struct Expected {
+    depth: u64,
+    touches: usize,
+    sure: bool,
 }
 
 impl CacheGate {
@@ -100,13 +81,17 @@ impl CacheGate {
         Self {
             rates,
             minimum,
-            prefixes: Prefixes::new(rates),
+            trie: Trie::new(),
+            prefixes: vec![Prefix::default()],
+            kinds: HashMap::new(),
+            spread: Spread::default(),
             due: BTreeSet::new(),
             held: Vec::new(),
             under_way: HashMap::new(),
-            pings: HashMap::new(),
-            pinged: 0,
             planned: HashMap::new(),
+            pings: 0,
+            kept: 0,
+            broken: 0,
         }
     }
 
@@ -114,10 +99,11 @@ impl CacheGate {
     /// marks move along with it and are not.
     pub fn expect(&mut self, calls: &[Arc<Call>]) {
         let mut trie = Trie::new();
-        let ends: Vec<NodeId> = calls
-            .iter()
-            .map(|call| trie.insert(call.at, call.blocks.iter().map(Block::prompt)))
-            .collect();
+        let insert = |call: &Arc<Call>| {
+            let blocks = call.blocks.iter().map(Block::prompt);
+            trie.insert(call.at, blocks)
+        };
+        let ends: Vec<NodeId> = calls.iter().map(insert).collect();
         let segments = trie.contracted(self.minimum);
         let grows = segments.list.iter().any(|segment| {
             let above = segment.parent.map(|parent| segments.list[parent].ends);
@@ -152,15 +138,18 @@ impl CacheGate {
 
     /// A call came.
     pub fn arrived(&mut self, now: Timestamp, call: Arc<Call>, out: &mut Vec<Act>) {
-        let path = self.prefixes.path(&call.blocks);
-        for (index, &node) in path.iter().enumerate() {
-            let like = (call.number, index + 1);
-            self.prefixes.used(now, node, like, call.blocks[index].role);
+        let path = self.path(&call.blocks);
+        for (index, (&node, block)) in path.iter().zip(&call.blocks).enumerate() {
+            let weight = self.trie.node(node).depth;
+            let prefix = &mut self.prefixes[node.index()];
+            prefix.used(now, weight, self.kinds.entry(block.role).or_default());
+            prefix.like = (call.number, index + 1);
+            prefix.role = block.role;
         }
         // Nobody waits for a call that came back from a batch, but its lane must not stop.
         let until = if call.awaited { call.at } else { now } + HELD;
         let held = self.held.len();
-        self.decide(now, call, until, out);
+        self.decide(now, Held { call, until }, out);
         if self.held.len() > held {
             out.push(Act::Wake(until));
         }
@@ -169,38 +158,17 @@ impl CacheGate {
     /// The answer of a call began: what it wrote can be read, and its usage says how many prompt tokens
     /// it read.
     pub fn begun(&mut self, now: Timestamp, call: usize, read: u64, out: &mut Vec<Act>) {
-        let Some(flight) = self.under_way.remove(&call) else {
-            return;
-        };
-        self.prefixes.trust.saw(flight.believed, read);
-        for (at, &node) in flight.path.iter().enumerate() {
-            let fate = flight.fate(at, self.prefixes.trie.node(node).depth, read);
-            let belief = self.prefixes.of_mut(node);
-            belief.account.settle(flight.stakes[at], fate, &self.rates);
-            if let Some(entry) = &mut belief.entry
-                && entry.writer == Some(call)
-            {
-                entry.writer = None;
-            }
-        }
+        self.settle(Flight::Call(call), read, Purpose::Call);
         self.reconsider(now, out);
     }
 
-    /// The answer of a ping came.
+    /// The same of a ping.
     pub fn pinged(&mut self, now: Timestamp, ping: u64, read: u64, out: &mut Vec<Act>) {
-        let Some(flight) = self.pings.remove(&ping) else {
-            return;
-        };
-        self.prefixes.trust.saw(flight.believed, read);
-        for (at, &node) in flight.path.iter().enumerate() {
-            let fate = flight.fate(at, self.prefixes.trie.node(node).depth, read);
-            let account = &mut self.prefixes.of_mut(node).account;
-            account.settle_ping(flight.stakes[at], fate, &self.rates);
-        }
+        self.settle(Flight::Ping(ping), read, Purpose::Ping);
         self.reconsider(now, out);
     }
 
-    /// A moment that was asked for.
+    /// It is as late as an earlier order asked to be told.
     pub fn wake(&mut self, now: Timestamp, out: &mut Vec<Act>) {
         self.reconsider(now, out);
         let later = self
@@ -209,209 +177,162 @@ impl CacheGate {
         let mut ripe: Vec<NodeId> = self.due.iter().map(|&(_, node)| node).collect();
         self.due = later;
         // A deeper ping keeps what lies above it alive as well.
-        let depth = |node: NodeId| self.prefixes.trie.node(node).depth;
-        ripe.sort_by_key(|&node| std::cmp::Reverse((depth(node), node)));
+        ripe.sort_by_key(|&node| std::cmp::Reverse((self.trie.node(node).depth, node)));
         for &node in &ripe {
-            self.prefixes.of_mut(node).due = None;
+            self.prefixes[node.index()].due = None;
         }
         for node in ripe {
-            let is_due = self.prefixes.of(node).due.is_none();
-            if is_due && self.prefixes.wants_ping(now, node) {
+            let prefix = &self.prefixes[node.index()];
+            let alive = prefix.live(now).is_some() && prefix.due.is_none();
+            if alive && self.wants_ping(now, node) {
                 self.ping(now, node, out);
             }
         }
     }
 
+    pub(super) fn tokens(&self, node: NodeId) -> u64 {
+        let of = self.trie.node(node);
+        let above = of.parent.map_or(0, |parent| self.trie.node(parent).depth);
+        of.depth - above
+    }
+
+    /// Whether no answer is awaited that could cost on this prefix, or hits have paid for it anyway.
+    pub(super) fn is_calm(&self, node: NodeId) -> bool {
+        let path = self.trie.path(node);
+        let rates = &self.rates;
+        path.iter().all(|&node| {
+            let hour = i128::from(rates.write_1h.saturating_sub(rates.input));
+            let worst = hour * i128::from(self.tokens(node));
+            self.prefixes[node.index()].stake.is_calm(worst)
+        })
+    }
+
+    fn path(&mut self, blocks: &[Block]) -> Vec<NodeId> {
+        let mut at = Trie::ROOT;
+        let mut path = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            at = self.trie.extend(at, [block.prompt()]);
+            path.push(at);
+        }
+        self.prefixes.resize_with(self.trie.len(), Prefix::default);
+        path
+    }
+
     fn reconsider(&mut self, now: Timestamp, out: &mut Vec<Act>) {
-        for (call, until) in std::mem::take(&mut self.held) {
-            self.decide(now, call, until, out);
+        for held in std::mem::take(&mut self.held) {
+            self.decide(now, held, out);
         }
     }
 
-    /// Sends a call, or holds it back while what it could read is being written.
-    fn decide(&mut self, now: Timestamp, call: Arc<Call>, until: Timestamp, out: &mut Vec<Act>) {
-        let path = self.prefixes.path(&call.blocks);
-        let live = |node: &NodeId| self.prefixes.of(*node).alive(now);
+    /// Sends a call, or holds it back while what it could read is being written, or while answers under
+    /// way may still make room for its marks.
+    fn decide(&mut self, now: Timestamp, held: Held, out: &mut Vec<Act>) {
+        let call = &held.call;
+        let path = self.path(&call.blocks);
+        let live = |node: &NodeId| self.prefixes[node.index()].live(now);
         let hit = path
             .iter()
             .rposition(|n| live(n).is_some_and(|e| e.writer.is_none()));
         let coming = path
             .iter()
             .rposition(|n| live(n).is_some_and(|e| e.writer.is_some()));
-        if coming > hit && now < until {
-            self.held.push((call, until));
+        let Choice { marks, held_back } = self.choose(now, call, &path, hit);
+        if (coming > hit || held_back) && now < held.until {
+            self.held.push(held);
             return;
         }
-        let wanted = self.marks(&call, &path, hit);
-        let marks = match self.afforded(wanted, &path, hit) {
-            Afforded::These(marks) => marks,
-            Afforded::Later if now < until => {
-                self.held.push((call, until));
-                return;
-            }
-            Afforded::Later => Marks::new(),
-        };
-        let believed = hit.filter(|_| !marks.is_empty());
-        let flight = Flight {
-            believed: believed.map_or(0, |hit| self.prefixes.trie.node(path[hit]).depth),
-            stakes: self.stakes(&marks, path.len(), hit),
-            marks: marks.clone(),
-            path,
-        };
-        for (&node, &stake) in flight.path.iter().zip(&flight.stakes) {
-            self.prefixes.of_mut(node).account.stake_on(stake);
-        }
-        self.sent(now, call.number, &flight.path, believed, &marks, out);
-        self.under_way.insert(call.number, flight);
+        let read = hit.filter(|hit| marks.iter().any(|(at, _)| at == hit));
+        self.launch(now, Flight::Call(call.number), &path, read, marks.clone());
+        self.note(now, call.number, &path, hit, &marks, out);
         out.push(Act::Send {
             call: call.number,
             marks,
         });
     }
 
-    /// What each block may lose by these marks. As long as answers bear the belief out, what is believed
-    /// to be there is not at stake.
-    fn stakes(&self, marks: &Marks, blocks: usize, hit: Option<usize>) -> Vec<i64> {
-        let proven = self.prefixes.trust.is_proven();
-        let believed = |at: usize| proven && hit.is_some_and(|hit| at <= hit);
-        let stake = |at: usize| {
-            let written = written_for(marks, at).filter(|_| !believed(at));
-            written.map_or(0, |ttl| Account::stake(ttl, &self.rates))
+    /// Takes what an answer can cost at worst into the accounts.
+    fn launch(
+        &mut self,
+        now: Timestamp,
+        flight: Flight,
+        path: &[NodeId],
+        read: Option<usize>,
+        marks: Marks,
+    ) {
+        let purpose = match flight {
+            Flight::Call(_) => Purpose::Call,
+            Flight::Ping(_) => Purpose::Ping,
         };
-        (0..blocks).map(stake).collect()
-    }
-
-    /// The marks as far as their loss can be borne: rather for a shorter time than not, and rather the
-    /// upper ones than none.
-    fn afforded(&mut self, wanted: Marks, path: &[NodeId], hit: Option<usize>) -> Afforded {
-        let mut later = false;
-        let mut marks = wanted;
-        let deepest = marks.last().map(|&(at, _)| at);
-        while !marks.is_empty() {
-            let shorter = marks
-                .iter()
-                .map(|&(at, _)| (at, Ttl::FiveMinutes))
-                .collect();
-            for marks in [marks.clone(), shorter] {
-                let stakes = self.stakes(&marks, path.len(), hit);
-                let all = |bears: fn(&Account, i64, &Rates) -> bool| {
-                    path.iter()
-                        .zip(&stakes)
-                        .enumerate()
-                        .all(|(at, (&node, &stake))| {
-                            let account = &self.prefixes.of(node).account;
-                            let worst =
-                                written_for(&marks, at).map(|ttl| Account::stake(ttl, &self.rates));
-                            match worst {
-                                None => true,
-                                // Believed to be there; but should it not be, this call alone must not be
-                                // too much.
-                                Some(worst) if stake == 0 => {
-                                    account.bears_alone(worst, &self.rates)
-                                }
-                                Some(_) => bears(account, stake, &self.rates),
-                            }
-                        })
-                };
-                if all(Account::bears) {
-                    return Afforded::These(marks);
-                }
-                later |= all(Account::may_bear);
-            }
-            marks.pop();
+        let sizes = path.iter().map(|&node| self.tokens(node));
+        let worst = worst(sizes, &marks, purpose, &self.rates);
+        for (&node, &worst) in path.iter().zip(&worst) {
+            self.prefixes[node.index()].stake.risk(worst);
         }
-        if later {
-            return Afforded::Later;
-        }
-        for &node in path.iter().take(deepest.map_or(0, |at| at + 1)) {
-            self.prefixes.of_mut(node).account.refuse();
-        }
-        Afforded::These(marks)
-    }
-
-    /// The marks of a call whose deepest entry is believed to be at block `hit`.
-    fn marks(&self, call: &Call, path: &[NodeId], hit: Option<usize>) -> Marks {
-        let beyond = |&(at, _): &(usize, Ttl)| {
-            hit.is_none_or(|hit| at > hit) && self.is_long_enough(path[at])
-        };
-        let chosen: Marks = match self.planned.get(&call.number) {
-            Some(planned) => planned.iter().map(|mark| self.written(mark)).collect(),
-            None => self.parts(call, path, hit),
-        };
-        let mut marks: Marks = chosen.into_iter().filter(beyond).collect();
-        // One slot is kept for what is read.
-        while marks.len() + usize::from(hit.is_some()) > MAX_BREAKPOINTS {
-            marks.remove(marks.len() / 2);
-        }
-        if let Some(hit) = hit {
-            let own = |at: usize| self.prefixes.of(path[at]).entry.map(|entry| entry.ttl);
-            let renews = self.prefixes.trust.is_proven();
-            let renewed = |at: usize| {
-                let ttl = if renews { Some(Ttl::OneHour) } else { own(at) };
-                ttl.map(|ttl| (at, ttl))
-            };
-            marks.extend(renewed(hit));
-            let above = (0..hit).filter(|&at| own(at) == Some(Ttl::FiveMinutes));
-            let room = MAX_BREAKPOINTS - marks.len();
-            if renews {
-                marks.extend(above.filter_map(renewed).take(room));
-            }
-        }
-        marks.sort_unstable_by_key(|&(at, _)| at);
-        // An hour's mark may not stand below one of five minutes.
-        let mut five = false;
-        for (_, ttl) in &mut marks {
-            five |= *ttl == Ttl::FiveMinutes;
-            if five {
-                *ttl = Ttl::FiveMinutes;
-            }
-        }
-        marks
-    }
-
-    /// A planned mark as it is written: what the next hit renews for an hour costs no hour's write.
-    fn written(&self, mark: &Planned) -> (usize, Ttl) {
-        if mark.soon && self.prefixes.trust.holds() {
-            (mark.at, Ttl::FiveMinutes)
-        } else {
-            (mark.at, mark.ttl)
-        }
-    }
-
-    /// Marks by the parts of a prompt: behind each part that other calls may have as well, if it is
-    /// worth writing. Without named parts, behind the deepest beginning seen before.
-    fn parts(&self, call: &Call, path: &[NodeId], hit: Option<usize>) -> Marks {
-        let stable = |at: usize| {
-            let role = call.blocks.get(at).and_then(|block| block.role);
-            role.filter(|role| *role != Role::Suffix)
-        };
-        let named = call.blocks.iter().any(|block| block.role.is_some());
-        let ends: Vec<usize> = if !named {
-            let seen = |node: &NodeId| self.prefixes.of(*node).was_used_again();
-            path.iter().rposition(seen).into_iter().collect()
-        } else if stable(call.blocks.len() - 1) == Some(Role::Turn) {
-            conversation_marks(&Turn {
-                fixed: (0..call.blocks.len())
-                    .rfind(|&at| stable(at).is_some_and(|role| role != Role::Turn)),
-                before: hit,
-                end: call.blocks.len() - 1,
-                last: false,
+        let expected = read.and_then(|at| {
+            let prefix = &self.prefixes[path[at].index()];
+            Some(Expected {
+                depth: self.trie.node(path[at]).depth,
+                touches: prefix.touches(now),
+                sure: prefix.entry?.is_sure(now),
             })
-        } else {
-            let ends = (0..call.blocks.len())
-                .filter(|&at| stable(at).is_some() && stable(at) != stable(at + 1));
-            ends.collect()
+        });
+        let outstanding = Outstanding {
+            sent: now,
+            path: path.to_vec(),
+            marks,
+            worst,
+            expected,
         };
-        let marked = |at: usize| self.prefixes.worth(path[at]).map(|ttl| (at, ttl));
-        ends.into_iter().filter_map(marked).collect()
+        self.under_way.insert(flight, outstanding);
     }
 
-    fn is_long_enough(&self, node: NodeId) -> bool {
-        self.prefixes.trie.node(node).depth >= self.minimum
+    /// Learns from an answer.
+    fn settle(&mut self, flight: Flight, read: u64, purpose: Purpose) {
+        let Some(answer) = self.under_way.remove(&flight) else {
+            return;
+        };
+        let sizes = answer.path.iter().map(|&node| self.tokens(node));
+        let costs = billed(sizes, read, &answer.marks, purpose, &self.rates);
+        let worst = answer.worst.iter().copied().chain(std::iter::repeat(0));
+        for ((&node, cost), worst) in answer.path.iter().zip(costs).zip(worst) {
+            self.prefixes[node.index()].stake.settle(worst, cost);
+        }
+        if let Some(expected) = answer.expected {
+            let hit = read >= expected.depth;
+            if expected.sure {
+                self.spread.observe(expected.touches, hit);
+            } else if hit {
+                self.kept += 1;
+            } else {
+                self.broken += 1;
+            }
+        }
+        let Some(&(last, _)) = answer.marks.last() else {
+            return;
+        };
+        let hour = answer.marks.iter().rfind(|(_, ttl)| *ttl == Ttl::OneHour);
+        for (at, &node) in answer.path.iter().enumerate().take(last + 1) {
+            let was_read = self.trie.node(node).depth <= read;
+            let prefix = &mut self.prefixes[node.index()];
+            let mut ttl = if hour.is_some_and(|&(hour, _)| at <= hour) {
+                Ttl::OneHour
+            } else {
+                Ttl::FiveMinutes
+            };
+            if let Some(entry) = &mut prefix.entry {
+                if entry.writer.map(Flight::Call) == Some(flight) {
+                    entry.writer = None;
+                }
+                if was_read && entry.ttl == Ttl::OneHour {
+                    ttl = entry.ttl;
+                }
+            }
+            prefix.touched(answer.sent, answer.sent + lifetime(ttl));
+        }
     }
 
     /// Takes note of what a call does to the entries on its path.
-    fn sent(
+    fn note(
         &mut self,
         now: Timestamp,
         call: usize,
@@ -420,88 +341,87 @@ impl CacheGate {
         marks: &Marks,
         out: &mut Vec<Act>,
     ) {
+        let reach = marks.last().map(|&(at, _)| at);
         for (at, node) in path.iter().enumerate() {
-            let inside = hit.is_some_and(|hit| at <= hit);
+            let inside = hit.is_some_and(|hit| at <= hit) && Some(at) <= reach;
             let mark = marks.iter().find(|(marked, _)| *marked == at);
-            let belief = self.prefixes.of_mut(*node);
-            let mut entry = belief.alive(now);
+            let prefix = &mut self.prefixes[node.index()];
+            let mut entry = prefix.live(now);
             if let Some(entry) = entry.as_mut().filter(|_| inside) {
                 entry.renewed(now);
             }
             if let Some(&(_, ttl)) = mark {
-                let fresh = Entry {
-                    dies: now + lifetime(ttl),
-                    ttl,
-                    writer: Some(call),
-                };
-                let entry = entry.get_or_insert(fresh);
+                let entry = entry.get_or_insert(Entry::new(now, ttl, Some(call)));
                 if ttl == Ttl::OneHour {
                     entry.ttl = ttl;
                 }
                 entry.renewed(now);
             }
-            belief.entry = entry;
+            prefix.entry = entry;
             self.set_due(*node, out);
         }
     }
 
     fn set_due(&mut self, node: NodeId, out: &mut Vec<Act>) {
-        let belief = self.prefixes.of_mut(node);
-        let due = belief.entry.map(|entry| entry.dies - MARGIN);
-        if due == belief.due {
+        let prefix = &mut self.prefixes[node.index()];
+        let due = prefix.entry.map(|entry| entry.dies - MARGIN);
+        if due == prefix.due {
             return;
         }
-        if let Some(before) = belief.due {
+        if let Some(before) = prefix.due {
             self.due.remove(&(before, node));
         }
-        belief.due = due;
+        prefix.due = due;
         if let Some(due) = due {
             self.due.insert((due, node));
             out.push(Act::Wake(due));
         }
     }
 
-    /// Reads an entry before it dies, if what that may cost can be borne.
+    /// Reads an entry to keep it, for an hour if hits renew for that long and a miss could be borne.
     fn ping(&mut self, now: Timestamp, node: NodeId, out: &mut Vec<Act>) {
-        let (like, blocks) = self.prefixes.of(node).like;
-        let trust = self.prefixes.trust;
-        let own = self.prefixes.of(node).entry.map(|entry| entry.ttl);
-        let ttl = match own {
-            Some(own) if !trust.is_proven() => own,
-            _ => Ttl::OneHour,
+        let prefix = &self.prefixes[node.index()];
+        let (like, blocks) = prefix.like;
+        let own = prefix.entry.map_or(Ttl::FiveMinutes, |entry| entry.ttl);
+        let path = self.trie.path(node);
+        let longest = if self.renews() { Ttl::OneHour } else { own };
+        let affordable = |ttl: &Ttl| {
+            let marks = vec![(blocks - 1, *ttl)];
+            let charged = self.overcharged(&path, &marks, Purpose::Ping, Some(blocks - 1));
+            charged.is_none()
         };
-        let path = self.prefixes.trie.path(node);
-        let stake = Account::ping_stake(trust.is_proven(), ttl, &self.rates);
-        let bears = |at: &NodeId| {
-            let account = &self.prefixes.of(*at).account;
-            account.bears_ping(stake, &self.rates)
-        };
-        if !path.iter().all(bears) {
+        let Some(ttl) = [longest, Ttl::FiveMinutes].into_iter().find(affordable) else {
             return;
+        };
+        let marks = vec![(blocks - 1, ttl)];
+        self.pings += 1;
+        let flight = Flight::Ping(self.pings);
+        self.launch(now, flight, &path, Some(blocks - 1), marks.clone());
+        out.push(Act::Ping {
+            ping: self.pings,
+            like,
+            blocks,
+            marks,
+        });
+        let prefix = &mut self.prefixes[node.index()];
+        if own == ttl || prefix.gaps.is_empty() {
+            prefix.pings += 1;
         }
-        for &at in &path {
-            self.prefixes.of_mut(at).account.stake_on(stake);
+        if prefix.gaps.is_empty() {
+            self.kinds.entry(prefix.role).or_default().fruitless += 1;
         }
-        self.prefixes.pinged(now, node, ttl);
-        for &at in &path {
-            if self.prefixes.of(at).alive(now).is_some() {
+        if let Some(entry) = &mut prefix.entry
+            && ttl == Ttl::OneHour
+        {
+            entry.ttl = ttl;
+        }
+        for at in path {
+            if let Some(entry) = &mut self.prefixes[at.index()].entry
+                && now < entry.dies
+            {
+                entry.renewed(now);
                 self.set_due(at, out);
             }
         }
-        let marks = vec![(blocks - 1, ttl)];
-        self.pinged += 1;
-        out.push(Act::Ping {
-            ping: self.pinged,
-            like,
-            blocks,
-            marks: marks.clone(),
-        });
-        let flight = Flight {
-            believed: self.prefixes.trie.node(node).depth,
-            stakes: vec![stake; path.len()],
-            marks,
-            path,
-        };
-        self.pings.insert(self.pinged, flight);
     }
 }

@@ -1,17 +1,47 @@
-//! Decisions about calls that are answered at once and are not known before they come: which blocks
-//! they mark and for how long, which of them wait a moment for an entry that is being written, and
-//! which entries are kept alive.
+//! What is decided for calls that go out at once, of one model: which blocks they mark and for how
+//! long, which of them wait a moment for an entry that is being written, and which entries are kept
+//! alive. The replay drives it with recorded traffic, the gateway with its clients'.
 //!
-//! The promise: whatever the cache does, no beginning of prompts costs more than twice its input price
-//! beyond what it would have cost without any marks (`account`). Within that, `cache_gate` keeps a
-//! belief of the cache from what it sent and checks it against the usage of every answer; `belief` says
-//! what a prefix is worth. Pure: the clock is an argument, and what is to be done comes out as acts.
-//! Leaves out what waits for a batch (`plan`) and the pace of the lane (`job`).
+//! A [`CacheGate`] keeps its own belief of the cache, from what it sent, and checks it against the usage
+//! of every answer. As long as answers say that there is one cache, calls of a job are marked by the
+//! exact choice over all of them, and the others by the parts of their prompts or by what came before;
+//! a hit renews what it read for an hour at no cost. When answers say that calls are spread over
+//! several caches (`spread`), marks go where the expected hits repay the expected writes (`worth`).
+//!
+//! # What it can lose
+//!
+//! Compared with sending everything unmarked, a block costs at most twice its plain price extra,
+//! summed over all calls and pings (`stake`), so a trace costs at most 2P more than naive for each
+//! distinct prefix of P tokens. The argument: tokens are billed as read, written or plain, each once
+//! per call, so the difference to naive is a sum over blocks. For each block it is kept as the usage
+//! of answers comes in, and while an answer is outstanding the worst that it can be billed counts as
+//! lost. A mark or a ping that could lift the sum above the limit isn't set or sent. What hits bring
+//! widens the room again.
+//!
+//! One thing is not counted at its worst: a read of an entry, with no other answer of its prefix
+//! outstanding, after at least two answers in a row have read what they should. Otherwise no sparse
+//! prefix could be kept alive, as the first ping alone puts 1.25 P at risk. A miss then is a surprise
+//! that costs one write on top (at most P for a call, 2P for a ping), and ends the trust. So nothing
+//! upstream does costs more than 4P, and with one cache, or with none that ever reads, it is 2P.
+//!
+//! The limit is also what limits learning. A write for five minutes risks a quarter of the price, so
+//! up to eight misses are affordable before the first hit. With d caches the (m + 1)-th of them costs
+//! a quarter less 0.9 m / (d − m) of hits that come meanwhile: 0.6 in all with sixteen caches, so
+//! dense traffic warms them all. A write for an hour risks the whole price: two of them, and sparse
+//! traffic over several caches mostly ends uncached, although with more to lose it would pay.
+//!
+//! Leaves out what can wait for a batch, and who carries the calls. Clock in, orders out.
 
-mod account;
-mod belief;
 mod cache_gate;
 mod call;
+mod marking;
+mod prefix;
+mod spread;
+mod stake;
+mod worth;
+
+#[cfg(test)]
+mod laws;
 
 pub use cache_gate::CacheGate;
 pub use call::{Act, Block, Call, HELD, Marks, Role};

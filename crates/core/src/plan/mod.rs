@@ -23,6 +23,7 @@ mod decide;
 pub mod evidence;
 mod explain;
 mod group;
+pub mod lint;
 mod marks;
 mod placement;
 mod posterior;

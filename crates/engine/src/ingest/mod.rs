@@ -18,6 +18,7 @@ mod pipeline;
 mod reader;
 mod render;
 mod rows;
+mod sample;
 mod sink;
 mod table;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use table::Header;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
 pub use groups::{Group, RowSums};
+pub use sample::SampledRow;
 
 /// What an input came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct Ingested {
     pub invalid_examples: Vec<RowProblem>,
     /// Bytes that the spool takes on disk.
     pub disk_bytes: u64,
+    /// A few rows that can be sent, from all over the input.
+    pub sample: Vec<SampledRow>,
 }
 
 /// Reads, checks and spools the rows of a job; without a place for them (`into`), it only says what
@@ -190,6 +194,7 @@ fn finish(
         mut groups,
         keys,
         mut problems,
+        sample,
         disk,
         ..
     } = sink;
@@ -240,5 +245,6 @@ fn finish(
             .map(|(line, worst)| (line, Usd::from_pico(worst.into()))),
         invalid_examples: problems.examples,
         disk_bytes,
+        sample: sample.finish(),
     })
 }

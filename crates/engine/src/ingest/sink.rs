@@ -14,6 +14,7 @@ use super::groups::Groups;
 use super::keys::{Entry, Keys};
 use super::render::Shape;
 use super::rows::{Bytes, Content, Rows};
+use super::sample::Sample;
 use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
 use crate::settle::segment::{SegmentWriter, frame_line};
@@ -35,6 +36,7 @@ pub(super) struct Sink<'a> {
     /// Line and worst case in picodollars.
     pub(super) dearest: Option<(u64, u64)>,
     pub(super) problems: Problems,
+    pub(super) sample: Sample,
     pub(super) disk: Option<Disk>,
     scratch: Vec<u8>,
 }
@@ -197,6 +199,7 @@ impl<'a> Sink<'a> {
             first_unbounded: None,
             dearest: None,
             problems: Problems::default(),
+            sample: Sample::default(),
             disk,
             scratch: Vec::new(),
         }
@@ -260,6 +263,16 @@ impl<'a> Sink<'a> {
             max_tokens: facts.max_tokens,
             worst: content.worst,
         };
+        let (shape, len) = (self.shape, content.request_len as usize);
+        self.sample
+            .offer(row, line, len, |out| match &content.bytes {
+                Bytes::Whole(span) => out.extend_from_slice(&from.piece.bytes[span.clone()]),
+                Bytes::Middle(span) => {
+                    out.extend_from_slice(shape.map_or(&[], |shape| &shape.head));
+                    out.extend_from_slice(&from.made[span.clone()]);
+                    out.extend_from_slice(shape.map_or(&[], |shape| &shape.tail));
+                }
+            });
         self.groups.add(group, &entry.sums());
         let runs = self.disk.as_ref().map(|disk| disk.dir.clone());
         self.keys

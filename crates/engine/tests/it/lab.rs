@@ -168,8 +168,8 @@ impl Lab {
             let engine = self.engine(clock);
             let silent: Report = Arc::new(|_: Progress| {});
             let planned = plan_counted(&engine, &self.spec, how, &silent).await;
-            let (_, plan, counts) = planned.unwrap();
-            (plan, counts, clock.now() - self.now)
+            let (planned, counts) = planned.unwrap();
+            (planned.plan, counts, clock.now() - self.now)
         })
     }
 

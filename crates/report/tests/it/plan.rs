@@ -1,5 +1,6 @@
 //! The plan screen: each decision that a newcomer should be able to follow.
 
+use offpeak_core::plan::lint::{Looks, Part, Place, Warning};
 use offpeak_core::plan::{Evidence, GroupProfile, Limits, Need, Plan, Sums, Workload, decide};
 use offpeak_core::price::{Book, Ceiling, Lane};
 use offpeak_core::units::{Span, Timestamp};
@@ -159,4 +160,58 @@ fn documents_under_common_instructions() {
         document(3, 2),
     ];
     insta::assert_snapshot!(text(&plan(groups, within(86_400)), &named("contracts")));
+}
+
+#[test]
+fn warnings_before_anything_is_paid() {
+    let place = |line, excerpt: &str| Place {
+        line,
+        byte: 21,
+        excerpt: excerpt.to_owned(),
+    };
+    let changing = Warning::ChangingBeforeStable {
+        part: Part::System,
+        looks: Looks::Time,
+        at: [
+            place(4, "\"It is 2026-11-26T08:03Z. Answer"),
+            place(11, "\"It is 2026-11-26T08:10Z. Answer"),
+        ],
+        stable_tokens: 2_388,
+        saves: 0.4478,
+    };
+    let written = Warning::JsonWrittenOtherwise {
+        part: Part::Tools,
+        at: [
+            place(2, "{\"name\":\"find\",\"inpu"),
+            place(9, "{\"input_schema\":{},\"n"),
+        ],
+    };
+    let context = PlanContext {
+        warnings: vec![
+            changing,
+            Warning::MarkOnChanging {
+                part: Part::Messages,
+                lines: [4, 11],
+                costs: 0.1225,
+            },
+            Warning::ToolOrder {
+                lines: [4, 17],
+                tools: 12,
+            },
+            written,
+            Warning::JustOverStep {
+                model: "claude-haiku-5-5".to_owned(),
+                step: 100_000,
+                rows: 7,
+                sampled: 64,
+                line: 31,
+            },
+        ],
+        ..named("tickets")
+    };
+    let plan = plan(
+        vec![group(0, "claude-haiku-5-5", 200, 9_000)],
+        Need::Whenever,
+    );
+    insta::assert_snapshot!(text(&plan, &context));
 }
