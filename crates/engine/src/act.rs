@@ -355,6 +355,7 @@ impl Actor {
             job: self.job.clone(),
             spool: self.spool.clone(),
             models: self.facts.models.clone(),
+            led: self.facts.groups.canaries > 0,
         }
     }
 
@@ -431,6 +432,7 @@ struct SettleParts {
     job: JobId,
     spool: SpoolDir,
     models: Vec<String>,
+    led: bool,
 }
 
 impl SettleParts {
@@ -440,6 +442,7 @@ impl SettleParts {
             job: &self.job,
             book: &self.engine.book,
             models: &self.models,
+            led: self.led,
             canceled: false,
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
+use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
 use offpeak_core::price::{Book, Lane};
@@ -23,9 +24,12 @@ use crate::blocking::blocking;
 use crate::cut::{CutPlan, GroupCut, cut, on_lane};
 use crate::error::EngineError;
 use crate::finish::Manifest;
+use crate::history::recall;
 use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
 use crate::lint::warnings;
 use crate::lock::JobLock;
+use crate::marks::mark_facts;
+use crate::probe::{cut_probe, keep_workload};
 use crate::progress::{Progress, Report};
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
@@ -49,19 +53,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Uniform numbers in [0, 1), from the seed: SplitMix64 (Steele, Lea, Flood 2014).
+    /// Uniform numbers in [0, 1), from the seed.
     pub(crate) fn dice(&self) -> Box<dyn FnMut() -> f64 + Send> {
-        let mut state = self.seed;
-        Box::new(move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^= z >> 31;
-            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-            let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
-            uniform
-        })
+        splitmix(self.seed)
     }
 
     /// The directory of a job.
@@ -70,13 +64,28 @@ impl Engine {
         SpoolDir::new(self.jobs_dir().join(id.as_str()))
     }
 
-    fn jobs_dir(&self) -> PathBuf {
+    pub(crate) fn jobs_dir(&self) -> PathBuf {
         self.data_dir.join("jobs")
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now())
     }
+}
+
+/// Uniform numbers in [0, 1) from a seed: SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) fn splitmix(seed: u64) -> Box<dyn FnMut() -> f64 + Send> {
+    let mut state = seed;
+    Box::new(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+        let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
+        uniform
+    })
 }
 
 /// What the user said about an earlier run of the same name.
@@ -152,6 +161,9 @@ pub struct JobFacts {
     /// The prefix groups of the plan.
     #[serde(default)]
     pub groups: GroupFacts,
+    /// What the marks of the plan need to pay.
+    #[serde(default)]
+    pub marks: MarkFacts,
     /// Why that route: questions, answers, facts and sentences, as the plan gave them.
     #[serde(default)]
     pub reasons: Vec<serde_json::Value>,
@@ -169,8 +181,29 @@ pub struct JobFacts {
     pub answer_seconds: i64,
     /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
     pub unbounded: Option<(u64, String)>,
+    /// Only the probe was planned and cut so far.
+    #[serde(default)]
+    pub probing: bool,
     /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
     pub scout: bool,
+}
+
+impl JobFacts {
+    /// The same with another plan.
+    pub(crate) fn planned(self, plan: &Plan) -> Self {
+        Self {
+            route: plan.route.as_str().to_owned(),
+            variant: plan.variant.to_string(),
+            groups: GroupFacts::of(plan),
+            reasons: plan
+                .reasons
+                .iter()
+                .map(|reason| serde_json::json!(reason))
+                .collect(),
+            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            ..self
+        }
+    }
 }
 
 /// How many prefix groups a plan has.
@@ -216,19 +249,24 @@ pub struct Job {
 /// A job that was read and planned, and is not in the store yet.
 #[derive(Debug)]
 pub struct FreshJob {
-    engine: Engine,
+    pub(crate) engine: Engine,
     spec: JobSpec,
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// What was read.
     pub ingested: Ingested,
     /// What was decided.
     pub plan: Plan,
+    marks: MarkFacts,
+    /// What it was decided on beside the rows.
+    pub(crate) evidence: plan::Evidence,
+    /// Rows that go before the others are planned.
+    probe: Option<u32>,
     /// What is worth changing in the rows, dearest first.
     pub warnings: Vec<Warning>,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
-    spool: SpoolDir,
+    pub(crate) spool: SpoolDir,
     lock: JobLock,
 }
 
@@ -264,11 +302,12 @@ pub async fn open(
 pub fn plan_only(
     spec: &JobSpec,
     book: &Book,
+    evidence: plan::Evidence,
     now: Timestamp,
     report: &Report,
 ) -> Result<Planned, EngineError> {
     let ingested = read(spec, book, now, None, report)?;
-    let plan = decide(spec, &ingested, book, now)?;
+    let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
     Ok(Planned {
         warnings: warnings(&ingested, &plan, book, now),
         ingested,
@@ -348,7 +387,8 @@ fn open_blocking(
     let unbounded = ingested.first_unbounded;
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
-    let plan = decide(&spec, &ingested, &engine.book, now)?;
+    let evidence = recall(&engine.store, &spec.name, now)?;
+    let (plan, marks) = decide(&spec, &ingested, evidence.clone(), &engine.book, now)?;
     let run = runs + 1;
     let warnings = warnings(&ingested, &plan, &engine.book, now);
     Ok(Opened::Fresh(Box::new(FreshJob {
@@ -358,6 +398,9 @@ fn open_blocking(
         settings,
         ingested,
         plan,
+        marks,
+        evidence,
+        probe: None,
         source_digest,
         run,
         replaces,
@@ -383,7 +426,7 @@ fn reopen(
         .iter()
         .all(|s| matches!(s.state, ShardState::Settled(_)));
     // A run that died between its last two steps left its output in place.
-    if !all_settled {
+    if !all_settled || facts.probing {
         refuse_existing_output(&settings)?;
     }
     let in_batches =
@@ -415,6 +458,20 @@ impl FreshJob {
         blocking(move || self.commit_blocking()).await
     }
 
+    /// Sends so many rows before the others are planned, if there are more than these.
+    pub fn probe(&mut self, rows: u32) {
+        self.probe = Some(rows);
+    }
+
+    /// Plans anew, after more was learnt.
+    pub(crate) fn plan_again(&mut self) -> Result<(), EngineError> {
+        let (evidence, now) = (self.evidence.clone(), self.engine.now());
+        (self.plan, self.marks) =
+            decide(&self.spec, &self.ingested, evidence, &self.engine.book, now)?;
+        self.warnings = warnings(&self.ingested, &self.plan, &self.engine.book, now);
+        Ok(())
+    }
+
     /// Throws the spool of a job away that the user did not want.
     ///
     /// # Errors
@@ -430,13 +487,26 @@ impl FreshJob {
             settings,
             ingested,
             plan,
+            marks,
             source_digest,
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
         let id = job_id(&spec.name, &params_digest, self.run);
-        let shards = cut(&self.spool, &id, &cut_plan(&plan))
-            .map_err(EngineError::io("write", self.spool.root()))?;
+        let probe = match self.probe {
+            Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
+            None => None,
+        };
+        let probing = probe.is_some();
+        let shards = match probe {
+            Some(probe) => {
+                let evidence = plan::Evidence::default();
+                keep_workload(&self.spool, &workload(&spec, &ingested, evidence))?;
+                vec![probe]
+            }
+            None => cut(&self.spool, &id, &cut_plan(&plan))
+                .map_err(EngineError::io("write", self.spool.root()))?,
+        };
         let spool = engine.spool(&id);
         // A directory of this id without a job in the store is what a crash left.
         remove(spool.root())?;
@@ -449,15 +519,12 @@ impl FreshJob {
             models: ingested.models,
             rows: ingested.rows,
             invalid: ingested.invalid,
-            route: plan.route.as_str().to_owned(),
-            variant: plan.variant.to_string(),
-            groups: GroupFacts::of(&plan),
-            reasons: plan
-                .reasons
-                .iter()
-                .map(|reason| serde_json::json!(reason))
-                .collect(),
-            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            route: String::new(),
+            variant: String::new(),
+            groups: GroupFacts::default(),
+            marks,
+            reasons: Vec::new(),
+            planned_usd_estimate: 0.0,
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),
@@ -466,8 +533,10 @@ impl FreshJob {
             unbounded: ingested
                 .first_unbounded
                 .map(|(line, why)| (line, why.to_owned())),
+            probing,
             scout,
-        };
+        }
+        .planned(&plan);
         let record = JobRecord {
             id,
             name: spec.name,
@@ -494,7 +563,7 @@ impl FreshJob {
     }
 }
 
-fn read(
+pub(crate) fn read(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
@@ -509,13 +578,16 @@ fn read(
 }
 
 /// The plan, unless the budget could not even pay for the dearest row.
-fn decide(
+pub(crate) fn decide(
     spec: &JobSpec,
     ingested: &Ingested,
+    evidence: plan::Evidence,
     book: &Book,
     now: Timestamp,
-) -> Result<Plan, EngineError> {
-    let plan = plan::decide(&workload(spec, ingested), book, now)?;
+) -> Result<(Plan, MarkFacts), EngineError> {
+    let workload = workload(spec, ingested, evidence);
+    let plan = plan::decide(&workload, book, now)?;
+    let marks = mark_facts(&workload, &plan, book, now).map_err(plan::PlanError::from)?;
     if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
         let worst = on_lane(plan.route.lane(), worst);
         if budget < worst {
@@ -527,11 +599,11 @@ fn decide(
             });
         }
     }
-    Ok(plan)
+    Ok((plan, marks))
 }
 
 /// The sums that the planner decides on.
-fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
+fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evidence) -> Workload {
     let model = |number: u16| {
         ingested
             .models
@@ -558,6 +630,7 @@ fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
             Need::Whenever => plan::Need::Whenever,
         },
         models: ingested.models.clone(),
+        evidence,
         limits: plan::Limits {
             budget: spec.budget,
             zero_data_retention: spec.zero_data_retention,
@@ -580,7 +653,7 @@ fn sums(sums: &RowSums) -> Sums {
     }
 }
 
-fn cut_plan(plan: &Plan) -> CutPlan {
+pub(crate) fn cut_plan(plan: &Plan) -> CutPlan {
     let lane = match plan.route {
         Route::Sync | Route::SyncCache => Lane::Sync,
         Route::Batch | Route::BatchCache => Lane::Batch,
@@ -706,7 +779,7 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
     blake3::Hash::from_bytes(*digest).to_hex().to_string()
 }
 
-fn remove(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(EngineError::io("remove", path)(error))
