@@ -22,11 +22,12 @@ use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::history::recall;
 use crate::lint::warnings;
+use crate::planned::{Planned, decide, read};
 use crate::progress::{Progress, Report};
 use crate::sample::choose;
 use crate::spec::JobSpec;
 use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
-use crate::start::{Engine, FreshJob, Planned, decide, read, remove};
+use crate::start::{Engine, FreshJob, remove};
 use crate::upstream::{Failure, Upstream};
 
 /// Rows of a sample: enough for two or three per cent.

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
+use crate::facts::GroupFacts;
 use crate::output::write_output;
 use crate::spool::SpoolDir;
-use crate::start::{GroupFacts, Job, hex};
+use crate::start::{Job, hex};
 
 /// What a finished job came to: the machine-readable proof beside the output. Money is a decimal
 /// string of picodollars (1e-12 US$), with a `_usd` string for people next to it.

@@ -16,11 +16,13 @@ use offpeak_core::units::{Span, Usd};
 use crate::blocking::blocking;
 use crate::cut::{cut, on_lane};
 use crate::error::EngineError;
+use crate::facts::JobFacts;
 use crate::history::recall;
 use crate::marks::mark_facts;
+use crate::planned::cut_plan;
 use crate::sample::choose;
 use crate::spool::{IndexReader, IndexWriter, RefsWriter, RowRef, SpoolDir};
-use crate::start::{Job, JobFacts, cut_plan, splitmix};
+use crate::start::{Job, splitmix};
 use crate::transfer::measure_body;
 
 /// The probe's number, above those of all shards that are cut from the rest.

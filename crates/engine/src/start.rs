@@ -4,7 +4,6 @@
 //! The same job is the same name and the same rendered requests. Limits, deadline and output may
 //! change between runs of it. Leaves out the running (`run`) and the end (`finish`).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,24 +12,23 @@ use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::lint::Warning;
-use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
+use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_store::{JobRecord, JobState, Store};
-use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
-use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
-use crate::cut::{CutPlan, GroupCut, cut, on_lane};
+use crate::cut::cut;
 use crate::error::EngineError;
+use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
 use crate::finish::Manifest;
 use crate::history::recall;
-use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
+use crate::ingest::{IngestError, Ingested};
 use crate::lint::warnings;
 use crate::lock::JobLock;
-use crate::marks::mark_facts;
+use crate::planned::{cut_plan, decide, read, workload};
 use crate::probe::{cut_probe, keep_workload};
-use crate::progress::{Progress, Report};
+use crate::progress::Report;
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
@@ -144,93 +142,6 @@ impl Settings {
     }
 }
 
-/// What the store keeps of a job beside its shards.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobFacts {
-    /// The models that rows name by number.
-    pub models: Vec<String>,
-    /// Rows of the input.
-    pub rows: u64,
-    /// Rows that can never be sent.
-    pub invalid: u64,
-    /// The route that the plan took.
-    pub route: String,
-    /// The same with its marks and how the cache is first filled, for people.
-    #[serde(default)]
-    pub variant: String,
-    /// The prefix groups of the plan.
-    #[serde(default)]
-    pub groups: GroupFacts,
-    /// What the marks of the plan need to pay.
-    #[serde(default)]
-    pub marks: MarkFacts,
-    /// Why that route: questions, answers, facts and sentences, as the plan gave them.
-    #[serde(default)]
-    pub reasons: Vec<serde_json::Value>,
-    /// The expected cost, in dollars: an estimate.
-    pub planned_usd_estimate: f64,
-    /// The date of the price book.
-    pub prices_as_of: String,
-    /// The input.
-    pub input: PathBuf,
-    /// BLAKE3 of its bytes, hex.
-    pub input_digest: String,
-    /// The output.
-    pub output: PathBuf,
-    /// Seconds that a whole synchronous answer is expected to take at the most.
-    pub answer_seconds: i64,
-    /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
-    pub unbounded: Option<(u64, String)>,
-    /// Only the probe was planned and cut so far.
-    #[serde(default)]
-    pub probing: bool,
-    /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
-    pub scout: bool,
-}
-
-impl JobFacts {
-    /// The same with another plan.
-    pub(crate) fn planned(self, plan: &Plan) -> Self {
-        Self {
-            route: plan.route.as_str().to_owned(),
-            variant: plan.variant.to_string(),
-            groups: GroupFacts::of(plan),
-            reasons: plan
-                .reasons
-                .iter()
-                .map(|reason| serde_json::json!(reason))
-                .collect(),
-            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
-            ..self
-        }
-    }
-}
-
-/// How many prefix groups a plan has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupFacts {
-    /// All of them.
-    pub groups: u64,
-    /// Those whose rows are given a cache mark.
-    pub marked: u64,
-    /// Those that send a row ahead.
-    pub canaries: u64,
-}
-
-impl GroupFacts {
-    fn of(plan: &Plan) -> Self {
-        let count = |counts: fn(&plan::GroupPlan) -> bool| {
-            let groups = plan.groups.iter().filter(|group| counts(group));
-            u64::try_from(groups.count()).unwrap_or(u64::MAX)
-        };
-        Self {
-            groups: count(|_| true),
-            marked: count(|group| group.mark.is_some()),
-            canaries: count(|group| group.canary),
-        }
-    }
-}
-
 /// A job that can be run. It holds the job's lock.
 #[derive(Debug)]
 pub struct Job {
@@ -258,7 +169,7 @@ pub struct FreshJob {
     pub plan: Plan,
     marks: MarkFacts,
     /// What it was decided on beside the rows.
-    pub(crate) evidence: plan::Evidence,
+    pub(crate) evidence: Evidence,
     /// Rows that go before the others are planned.
     probe: Option<u32>,
     /// What is worth changing in the rows, dearest first.
@@ -293,37 +204,6 @@ pub async fn open(
 ) -> Result<Opened, EngineError> {
     let (engine, spec) = (engine.clone(), spec.clone());
     blocking(move || open_blocking(engine, spec, choice, &report)).await
-}
-
-/// Reads and plans a job without writing anything.
-///
-/// # Errors
-/// If the input is bad or a price is missing.
-pub fn plan_only(
-    spec: &JobSpec,
-    book: &Book,
-    evidence: plan::Evidence,
-    now: Timestamp,
-    report: &Report,
-) -> Result<Planned, EngineError> {
-    let ingested = read(spec, book, now, None, report)?;
-    let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
-    Ok(Planned {
-        warnings: warnings(&ingested, &plan, book, now),
-        ingested,
-        plan,
-    })
-}
-
-/// A job that was only read and planned.
-#[derive(Debug)]
-pub struct Planned {
-    /// What was read.
-    pub ingested: Ingested,
-    /// What was decided.
-    pub plan: Plan,
-    /// What is worth changing in the rows, dearest first.
-    pub warnings: Vec<Warning>,
 }
 
 fn open_blocking(
@@ -500,7 +380,7 @@ impl FreshJob {
         let probing = probe.is_some();
         let shards = match probe {
             Some(probe) => {
-                let evidence = plan::Evidence::default();
+                let evidence = Evidence::default();
                 keep_workload(&self.spool, &workload(&spec, &ingested, evidence))?;
                 vec![probe]
             }
@@ -563,124 +443,6 @@ impl FreshJob {
     }
 }
 
-pub(crate) fn read(
-    spec: &JobSpec,
-    book: &Book,
-    now: Timestamp,
-    spool: Option<&SpoolDir>,
-    report: &Report,
-) -> Result<Ingested, EngineError> {
-    let of = std::fs::metadata(&spec.source.input)
-        .ok()
-        .map(|meta| meta.len());
-    let tell = |bytes| report(Progress::Reading { bytes, of });
-    Ok(ingest(spec, book, now, spool, &tell)?)
-}
-
-/// The plan, unless the budget could not even pay for the dearest row.
-pub(crate) fn decide(
-    spec: &JobSpec,
-    ingested: &Ingested,
-    evidence: plan::Evidence,
-    book: &Book,
-    now: Timestamp,
-) -> Result<(Plan, MarkFacts), EngineError> {
-    let workload = workload(spec, ingested, evidence);
-    let plan = plan::decide(&workload, book, now)?;
-    let marks = mark_facts(&workload, &plan, book, now).map_err(plan::PlanError::from)?;
-    if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
-        let worst = on_lane(plan.route.lane(), worst);
-        if budget < worst {
-            return Err(EngineError::BudgetBelowRow {
-                path: spec.source.input.clone(),
-                line,
-                worst,
-                budget,
-            });
-        }
-    }
-    Ok((plan, marks))
-}
-
-/// The sums that the planner decides on.
-fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evidence) -> Workload {
-    let model = |number: u16| {
-        ingested
-            .models
-            .get(usize::from(number))
-            .cloned()
-            .unwrap_or_default()
-    };
-    let group = |group: &Group| GroupProfile {
-        id: group.id,
-        parent: None,
-        model: model(group.model),
-        prefix_bytes: group.prefix_bytes,
-        caller_marked: group.caller_marked,
-        has_tools: group.has_tools,
-        sums: sums(&group.sums),
-    };
-    Workload {
-        rows: ingested.rows - ingested.invalid,
-        ungrouped: sums(&ingested.ungrouped),
-        groups: ingested.groups.iter().map(group).collect(),
-        need: match spec.need {
-            Need::Seconds => plan::Need::Seconds,
-            Need::Within(slack) => plan::Need::By { slack },
-            Need::Whenever => plan::Need::Whenever,
-        },
-        models: ingested.models.clone(),
-        evidence,
-        limits: plan::Limits {
-            budget: spec.budget,
-            zero_data_retention: spec.zero_data_retention,
-        },
-    }
-}
-
-fn sums(sums: &RowSums) -> Sums {
-    let RowSums {
-        rows,
-        request_bytes,
-        max_tokens,
-        worst,
-    } = *sums;
-    Sums {
-        rows,
-        request_bytes,
-        max_tokens,
-        worst,
-    }
-}
-
-pub(crate) fn cut_plan(plan: &Plan) -> CutPlan {
-    let lane = match plan.route {
-        Route::Sync | Route::SyncCache => Lane::Sync,
-        Route::Batch | Route::BatchCache => Lane::Batch,
-    };
-    let groups: BTreeMap<u32, GroupCut> = plan
-        .groups
-        .iter()
-        .map(|group| {
-            (
-                group.id,
-                GroupCut {
-                    mark: group.mark,
-                    canary: group.canary,
-                },
-            )
-        })
-        .collect();
-    let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
-    CutPlan {
-        lane,
-        groups,
-        rows_max,
-        bytes_max: MAX_BATCH_BYTES,
-        worst_max: None,
-    }
-}
-
 /// Rows of an unfinished job that have their answer.
 fn answered_rows(
     engine: &Engine,
@@ -700,26 +462,6 @@ fn answered_rows(
         };
     }
     Ok(rows)
-}
-
-/// The facts of a stored job.
-pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
-    serde_json::from_str(&record.facts).map_err(|error| {
-        let (what, detail) = ("job", error.to_string());
-        offpeak_store::StoreError::Damaged { what, detail }.into()
-    })
-}
-
-/// Time that a whole answer takes at the most: the longest average of a group, at a cautious speed.
-fn answer_seconds(ungrouped: &RowSums, groups: &[Group]) -> i64 {
-    const TOKENS_PER_SECOND: u64 = 40;
-    const FIRST_TOKEN_SECONDS: u64 = 3;
-    let sums = groups.iter().map(|group| &group.sums).chain([ungrouped]);
-    let tokens = sums
-        .map(|sums| sums.max_tokens / sums.rows.max(1))
-        .max()
-        .unwrap_or(0);
-    i64::try_from(FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND).unwrap_or(i64::MAX)
 }
 
 fn refuse_unbounded(

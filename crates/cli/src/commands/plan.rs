@@ -8,8 +8,9 @@ use offpeak_core::plan::Evidence;
 use offpeak_core::price::Book;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::history::recall;
+use offpeak_engine::planned::{Planned, plan_only};
 use offpeak_engine::spec::JobSpec;
-use offpeak_engine::start::{Engine, Planned, plan_only};
+use offpeak_engine::start::Engine;
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
