@@ -14,7 +14,7 @@ use offpeak_wire::request::Ttl;
 pub use observed::{HitCount, HitSums, Observed, OutputSums, Start, TokenSums, size_class};
 
 use crate::price::Model;
-use crate::units::Span;
+use crate::units::{Span, Tokens};
 
 use super::posterior::HitPosterior;
 use super::tokens::{SPREAD, TokenRange, Tokenizer};
@@ -44,9 +44,9 @@ impl std::fmt::Display for Method {
         match self {
             Self::Uncalibrated => f.write_str("uncalibrated"),
             Self::Billed(1) => f.write_str("measured in 1 earlier call"),
-            Self::Billed(n) => write!(f, "measured in {n} earlier calls"),
+            Self::Billed(n) => write!(f, "measured in {} earlier calls", Tokens::new(*n)),
             Self::Sampled(1) => f.write_str("1 row counted"),
-            Self::Sampled(n) => write!(f, "{n} rows counted"),
+            Self::Sampled(n) => write!(f, "{} rows counted", Tokens::new(*n)),
             Self::Counted(_) => f.write_str("all rows counted"),
         }
     }
