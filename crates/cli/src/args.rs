@@ -289,7 +289,7 @@ pub(crate) struct ReplayArgs {
     #[arg(value_name = "TRACE", required_unless_present = "generate")]
     pub(crate) trace: Option<PathBuf>,
     /// Write the trace of a benchmark workload to stdout instead: W1 to W9, W5b
-    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["trace", "policies", "model", "profile", "workers", "domains", "min_cacheable"])]
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["trace", "policies", "model", "profile", "order", "workers", "domains", "min_cacheable"])]
     pub(crate) generate: Option<Workload>,
     /// The policies, separated by commas: sync, last-block-5m, last-block-1h, second-5m, batch, batch+1h,
     /// auto [default: all]
@@ -301,6 +301,9 @@ pub(crate) struct ReplayArgs {
     /// How fast batches get done
     #[arg(long, value_enum, default_value_t = BatchProfile::Fast)]
     pub(crate) profile: BatchProfile,
+    /// Which batch comes next with `--profile linear`
+    #[arg(long, value_enum, default_value_t = BatchOrder::InOrder)]
+    pub(crate) order: BatchOrder,
     /// Rows of a batch that run at the same time
     #[arg(long, value_name = "C", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) workers: u32,
@@ -328,6 +331,17 @@ pub(crate) enum BatchProfile {
     Stuck,
     /// Never
     Dead,
+    /// A row every eight seconds, one batch after the other; 50 synchronous calls a minute
+    Linear,
+}
+
+/// Which batch comes next, where they are served one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BatchOrder {
+    /// The one that has waited longest
+    InOrder,
+    /// Any
+    Shuffled,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use offpeak_core::gate::HELD;
 use offpeak_core::plan::{Bound, Demand, LaneRates, Terms, Trie, lower_bound};
 use offpeak_core::price::{Book, Lane, Mode, Model, PriceError};
 use offpeak_core::units::{Timestamp, Usd};
-use offpeak_sim::{CacheRules, Profile, Referee, RefereeRules};
+use offpeak_sim::{CacheRules, Line, Profile, Referee, RefereeRules};
 use serde::Serialize;
 
 use crate::game::{Game, GameError, Record};
@@ -16,6 +16,9 @@ use crate::trace::Trace;
 /// From a call to the first byte of its answer, µs.
 const FIRST_BYTE: i64 = 800_000;
 
+/// Half of the smallest tier's limit.
+const SYNC_PER_MINUTE: u32 = 500;
+
 /// How the upstream of a replay behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -25,6 +28,10 @@ pub struct Options {
     pub profile: Profile,
     /// Rows of a batch that run at the same time.
     pub workers: u32,
+    /// All batches in one line, whatever the profile says.
+    pub line: Option<Line>,
+    /// Synchronous calls that may be made in a minute instead of rows that no batch brings in time.
+    pub sync_per_minute: u32,
     /// Caches that calls are spread over.
     pub domains: u32,
     /// The shortest prefix that is cached, instead of each model's own.
@@ -41,6 +48,8 @@ impl Options {
             seed: 0,
             profile: Profile::Fast,
             workers: 50,
+            line: None,
+            sync_per_minute: SYNC_PER_MINUTE,
             domains: 1,
             min_cacheable: None,
             prices_at: Timestamp::of_day(book.as_of()).unwrap_or_default(),
@@ -52,6 +61,7 @@ impl Options {
             seed: self.seed,
             profile: self.profile,
             workers: self.workers,
+            line: self.line,
             cache: CacheRules {
                 domains: self.domains,
                 ..CacheRules::default()

@@ -52,8 +52,10 @@ mod dice;
 mod dispatch;
 mod endpoint;
 mod fault;
+mod foul;
 mod gate;
 mod http;
+mod line;
 mod log;
 mod pick;
 mod profile;
@@ -82,10 +84,12 @@ pub use config::{AnswerMode, Answers, Config, Latency, OutputModel};
 pub use fault::{
     Endpoint, EndpointFaults, Fault, Faults, Refusal, ResultFaults, RetryAfter, RowFaults,
 };
+pub use foul::Foul;
 pub use http::{Body, Fate, Reply, Request};
+pub use line::Line;
 pub use profile::Profile;
 pub use rate::Limits;
-pub use referee::{Ended, Foul, Play, Played, Referee, RefereeRules, RowEnd};
+pub use referee::{Ended, Play, Played, Referee, RefereeRules, RowEnd};
 pub use rule::{BadRules, Rule};
 pub use save::BadState;
 pub use stream::{Ending, Events, StreamFault};

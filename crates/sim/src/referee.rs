@@ -9,14 +9,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use offpeak_wire::limits::{BATCH_EXPIRY_S, LOOKBACK_BLOCKS, MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
+use offpeak_wire::limits::{BATCH_EXPIRY_S, LOOKBACK_BLOCKS, MAX_ROWS_PER_BATCH};
 use offpeak_wire::request::Ttl;
-use thiserror::Error;
 
 use crate::bill::{Lane, Tally};
 use crate::book::Book;
 use crate::cache::{Cache, CacheRules, Moment, Split, Spot};
 use crate::dice::{self, Purpose};
+use crate::foul::{Foul, check_marks};
+use crate::line::{Line, Place, Schedule, assign_turns};
 use crate::profile::{Curve, Profile};
 use crate::stamp::SECOND;
 
@@ -34,6 +35,8 @@ pub struct RefereeRules {
     pub profile: Profile,
     /// Rows of one batch that run at the same time.
     pub workers: u32,
+    /// All batches in one line, whatever the profile says.
+    pub line: Option<Line>,
     /// What the documentation leaves open about the prompt cache.
     pub cache: CacheRules,
     /// From a synchronous call to the first byte of its answer, µs.
@@ -99,29 +102,6 @@ pub struct Ended {
     pub rows: Vec<RowEnd>,
 }
 
-/// What the API would refuse.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Foul {
-    /// No such model at that instant.
-    #[error("there is no model `{0}` with a price")]
-    UnknownModel(String),
-    /// The model is not sold in batches.
-    #[error("`{0}` is not offered in batches")]
-    NotBatchable(String),
-    /// More marks than a request may carry.
-    #[error("{0} cache marks are more than a request may carry")]
-    TooManyMarks(usize),
-    /// A mark behind the last block, or not below the one before.
-    #[error("a cache mark at block {0}, which is out of order or not there")]
-    MisplacedMark(usize),
-    /// An hour's mark below one of five minutes.
-    #[error("an hour's mark at block {0} comes after one of five minutes")]
-    HourBelowFive(usize),
-    /// No rows, or more than a batch may have.
-    #[error("a batch of {0} rows")]
-    BatchSize(usize),
-}
-
 /// The cache, the batches under way and the bill.
 #[derive(Debug)]
 pub struct Referee {
@@ -137,7 +117,7 @@ pub struct Referee {
 struct Running {
     number: u32,
     created: i64,
-    curve: Curve,
+    schedule: Schedule,
     /// Row by rank.
     order: Vec<u32>,
     rows: Vec<Row>,
@@ -233,18 +213,26 @@ impl Referee {
             seed,
             profile,
             workers,
+            line,
             ..
         } = self.rules;
         let order = dice::roll(seed, Purpose::RunOrder, u64::from(number), 0);
         self.batches.push(Running {
             number,
             created: now,
-            curve: Curve::new(profile, count, workers, now, seed, u64::from(number)),
+            schedule: match line {
+                Some(line) => Schedule::in_line(line),
+                None => {
+                    let curve = Curve::new(profile, count, workers, now, seed, u64::from(number));
+                    Schedule::Alone(curve)
+                }
+            },
             order: dice::shuffled(count, order),
             rows,
             started: 0,
             canceled_at: None,
         });
+        self.assign_turns(now);
         Ok(number)
     }
 
@@ -253,7 +241,27 @@ impl Referee {
         let mut running = self.batches.iter_mut();
         if let Some(batch) = running.find(|running| running.number == batch) {
             batch.canceled_at.get_or_insert(now);
+            self.assign_turns(now);
         }
+    }
+
+    /// Who of the line runs when, after somebody joined or left it.
+    fn assign_turns(&mut self, now: i64) {
+        let Some(line) = self.rules.line else {
+            return;
+        };
+        let seed = self.rules.seed;
+        let places = self.batches.iter_mut().map(|batch| {
+            let number = u64::from(batch.number);
+            let drawn = dice::roll(seed, Purpose::StartDelay, number, 0);
+            Place {
+                rows: u32::try_from(batch.order.len()).expect("at most 100,000 rows"),
+                schedule: &mut batch.schedule,
+                canceled_at: batch.canceled_at,
+                lot: if line.shuffled { drawn } else { number },
+            }
+        });
+        assign_turns(now, &mut places.collect::<Vec<_>>());
     }
 
     /// When the next batch ends, as things stand. Nobody upstream knows this.
@@ -294,7 +302,7 @@ impl Referee {
         };
         let mut rows = vec![left; batch.rows.len()];
         for rank in 0..batch.started {
-            if batch.curve.finish(rank).is_none_or(|end| end > at) {
+            if batch.schedule.finish(rank).is_none_or(|end| end > at) {
                 continue;
             }
             let index = batch.index(rank);
@@ -388,14 +396,14 @@ impl Running {
             return None;
         }
         let last = self.canceled_at.unwrap_or_else(|| self.expiry());
-        self.curve.start(self.started).filter(|&at| at <= last)
+        self.schedule.start(self.started).filter(|&at| at <= last)
     }
 
     fn start_next(&mut self, at: i64, cache: &mut Cache) {
         let index = self.index(self.started);
         let moment = Moment {
             start: at,
-            begins: self.curve.first_byte(self.started, at),
+            begins: self.schedule.first_byte(self.started, at),
             batch: Some(self.number),
         };
         self.started += 1;
@@ -405,30 +413,13 @@ impl Running {
     }
 
     fn end(&self) -> i64 {
-        let done = self.curve.finish(self.len() - 1);
+        let done = self.schedule.finish(self.len() - 1);
         let done = done.unwrap_or(i64::MAX).min(self.expiry());
         match self.canceled_at {
             Some(at) => (at + CANCEL_SETTLES).min(done),
             None => done,
         }
     }
-}
-
-fn check_marks(play: &Play<'_>) -> Result<(), Foul> {
-    if play.marks.len() > MAX_BREAKPOINTS {
-        return Err(Foul::TooManyMarks(play.marks.len()));
-    }
-    let mut before: Option<(usize, Ttl)> = None;
-    for &(at, ttl) in play.marks {
-        if at >= play.blocks.len() || before.is_some_and(|(above, _)| above >= at) {
-            return Err(Foul::MisplacedMark(at));
-        }
-        if ttl == Ttl::OneHour && before.is_some_and(|(_, above)| above == Ttl::FiveMinutes) {
-            return Err(Foul::HourBelowFive(at));
-        }
-        before = Some((at, ttl));
-    }
-    Ok(())
 }
 
 fn tally(split: Split, output: u32) -> Tally {
@@ -460,6 +451,7 @@ mod tests {
         Referee::new(RefereeRules {
             seed: 1,
             profile,
+            line: None,
             workers: 50,
             cache: CacheRules::default(),
             first_byte: 800_000,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use offpeak_replay::{Options, PolicyName, Score, Trace, replay as play};
 use offpeak_report::{ReplayLine, ReplayView, replay_text};
-use offpeak_sim::Profile;
+use offpeak_sim::{Line, Profile};
 use serde_json::json;
 
-use crate::args::{BatchProfile, ReplayArgs};
+use crate::args::{BatchOrder, BatchProfile, ReplayArgs};
 use crate::error::{Exit, ExpectedError};
 use crate::settings::{self, Settings};
 
@@ -23,9 +23,16 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
             .hint("name a file, or make one with `offpeak replay --generate W4 > w4.jsonl`"));
     };
     let book = settings.book_for(true)?;
+    let quiet = Options::quiet(&book);
     let options = Options {
         seed: args.seed,
         profile: profile(args.profile),
+        line: line(args),
+        sync_per_minute: if args.profile == BatchProfile::Linear {
+            50
+        } else {
+            quiet.sync_per_minute
+        },
         workers: args.workers,
         domains: args.domains,
         min_cacheable: args.min_cacheable,
@@ -69,13 +76,20 @@ fn read(path: &Path) -> Result<String, ExpectedError> {
     })
 }
 
+fn line(args: &ReplayArgs) -> Option<Line> {
+    (args.profile == BatchProfile::Linear).then_some(Line {
+        row: 8_000_000,
+        shuffled: args.order == BatchOrder::Shuffled,
+    })
+}
+
 fn profile(profile: BatchProfile) -> Profile {
     match profile {
         BatchProfile::Fast => Profile::Fast,
         BatchProfile::Normal => Profile::Normal,
         BatchProfile::SlowTail => Profile::SlowTail,
         BatchProfile::Stuck => Profile::Stuck,
-        BatchProfile::Dead => Profile::Dead,
+        BatchProfile::Dead | BatchProfile::Linear => Profile::Dead,
     }
 }
 

@@ -10,9 +10,9 @@ use crate::plan::{NodeId, Trie, best_marks, timed_crossings};
 use crate::price::Rates;
 use crate::units::{Span, Timestamp};
 
-use super::call::{Act, Block, Call, HELD, Marks, Role};
+use super::call::{Act, Block, Call, HELD, Marks};
 use super::marking::{Choice, Planned};
-use super::prefix::{Entry, Kind, Prefix, lifetime};
+use super::prefix::{Entry, Kind, KindOf, Prefix, Size, lifetime};
 
 use super::spread::Spread;
 use super::stake::{Purpose, billed, worst};
@@ -29,7 +29,7 @@ pub struct CacheGate {
     pub(super) minimum: u64,
     pub(super) trie: Trie,
     pub(super) prefixes: Vec<Prefix>,
-    pub(super) kinds: HashMap<Option<Role>, Kind>,
+    pub(super) kinds: HashMap<KindOf, Kind>,
     pub(super) spread: Spread,
     due: BTreeSet<(Timestamp, NodeId)>,
     /// Calls that wait for an answer under way.
@@ -140,11 +140,19 @@ impl CacheGate {
     pub fn arrived(&mut self, now: Timestamp, call: Arc<Call>, out: &mut Vec<Act>) {
         let path = self.path(&call.blocks);
         for (index, (&node, block)) in path.iter().zip(&call.blocks).enumerate() {
-            let weight = self.trie.node(node).depth;
+            let size = Size {
+                depth: self.trie.node(node).depth,
+                tokens: self.tokens(node),
+            };
             let prefix = &mut self.prefixes[node.index()];
-            prefix.used(now, weight, self.kinds.entry(block.role).or_default());
             prefix.like = (call.number, index + 1);
-            prefix.role = block.role;
+            if prefix.last_use.is_none() {
+                let whole = index + 1 == call.blocks.len();
+                prefix.kind = KindOf::new(block.role, whole, size.depth);
+            }
+            let kind = prefix.kind;
+            prefix.used(now, node, size, self.kinds.entry(kind).or_default());
+            self.judge(now, kind);
         }
         // Nobody waits for a call that came back from a batch, but its lane must not stop.
         let until = if call.awaited { call.at } else { now } + HELD;
@@ -187,6 +195,16 @@ impl CacheGate {
             if alive && self.wants_ping(now, node) {
                 self.ping(now, node, out);
             }
+        }
+    }
+
+    /// Takes note of prefixes that didn't come again within five minutes.
+    fn judge(&mut self, now: Timestamp, of: KindOf) {
+        let Some(kind) = self.kinds.get_mut(&of) else {
+            return;
+        };
+        while let Some((node, tokens)) = kind.grown_up(now) {
+            self.prefixes[node.index()].judge(tokens, false, kind);
         }
     }
 
@@ -408,7 +426,7 @@ impl CacheGate {
             prefix.pings += 1;
         }
         if prefix.gaps.is_empty() {
-            self.kinds.entry(prefix.role).or_default().fruitless += 1;
+            self.kinds.entry(prefix.kind).or_default().fruitless += 1;
         }
         if let Some(entry) = &mut prefix.entry
             && ttl == Ttl::OneHour

@@ -198,7 +198,7 @@ impl CacheGate {
     }
 
     /// The blocks that other calls may have as well, down to there: by the parts of a prompt, or where
-    /// none are named, the deepest beginning seen before.
+    /// none are named, the deepest beginning seen before and the whole prompt.
     fn ends(&self, call: &Call, path: &[NodeId], hit: Option<usize>) -> Vec<usize> {
         let blocks = &call.blocks;
         let stable = |at: usize| {
@@ -208,7 +208,15 @@ impl CacheGate {
         let named = blocks.iter().any(|block| block.role.is_some());
         if !named {
             let seen = |node: &NodeId| !self.prefixes[node.index()].gaps.is_empty();
-            return path.iter().rposition(seen).into_iter().collect();
+            let last = path.len().checked_sub(1);
+            let mut ends: Vec<usize> = path
+                .iter()
+                .rposition(seen)
+                .into_iter()
+                .chain(last)
+                .collect();
+            ends.dedup();
+            return ends;
         }
         if stable(blocks.len() - 1) == Some(Role::Turn) {
             return conversation_marks(&Turn {

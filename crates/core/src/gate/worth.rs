@@ -17,8 +17,6 @@ use super::prefix::{Kind, lifetime};
 
 const FIVE: Span = Span::from_secs(300);
 
-/// Prefixes of a kind that are looked at before its share of reused ones says anything.
-const ENOUGH: u64 = 8;
 /// Pings on prefixes of a kind nothing is known of, without any use after them, before they end.
 const FRUITLESS: u64 = 3;
 /// Pings in a first gap while it isn't known whether there is one cache.
@@ -78,7 +76,7 @@ impl CacheGate {
             }
             Some(_) => Some(Ttl::FiveMinutes),
             None => {
-                let kind = self.kinds.get(&prefix.role)?;
+                let kind = self.kinds.get(&prefix.kind)?;
                 (!self.is_hopeless(kind)).then_some(Ttl::FiveMinutes)
             }
         }
@@ -93,9 +91,9 @@ impl CacheGate {
         } else {
             self.spread.hit(1)
         };
-        let saved = kind.reused as f64 * found * rates.input.saturating_sub(rates.read) as f64;
-        let spent = kind.seen as f64 * rates.write_5m.saturating_sub(rates.input) as f64;
-        kind.seen >= ENOUGH && saved < spent
+        let saved = found * rates.write_5m.saturating_sub(rates.read) as f64;
+        let spent = rates.write_5m.saturating_sub(rates.input) as f64;
+        kind.reused().is_some_and(|reused| reused * saved < spent)
     }
 
     /// What marking a prefix for so long is expected to save per use and token, in picodollars, when
@@ -107,7 +105,7 @@ impl CacheGate {
         let [plain, read, write] =
             [rates.input, rates.read, write_rate(rates, ttl)].map(|rate| rate as f64);
         if prefix.gaps.is_empty() {
-            let kind = self.kinds.get(&prefix.role);
+            let kind = self.kinds.get(&prefix.kind);
             let hopeless = kind.is_some_and(|kind| self.is_hopeless(kind));
             return if hopeless || ttl == Ttl::OneHour {
                 plain - write
@@ -155,7 +153,7 @@ impl CacheGate {
                     Habit::Keep { ttl, .. } => ttl == Ttl::OneHour && renews,
                 };
         }
-        let Some(kind) = self.kinds.get(&prefix.role) else {
+        let Some(kind) = self.kinds.get(&prefix.kind) else {
             return false;
         };
         if kind.gaps.is_empty() {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use offpeak_core::price::{Book, Rates};
-use offpeak_core::units::Timestamp;
+use offpeak_core::units::{Span, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::game::{Action, Event};
@@ -107,7 +107,11 @@ pub(crate) struct Fact {
 
 /// What policies know of the models of a trace.
 #[derive(Debug, Clone)]
-pub(crate) struct Facts(HashMap<String, Fact>);
+pub(crate) struct Facts {
+    models: HashMap<String, Fact>,
+    /// Between two synchronous calls of those that no batch brings in time.
+    pub(crate) pace: Span,
+}
 
 impl Facts {
     pub(crate) fn of(trace: &Trace, book: &Book, options: &Options) -> Self {
@@ -127,11 +131,14 @@ impl Facts {
             };
             facts.insert(call.model.clone(), fact);
         }
-        Self(facts)
+        Self {
+            models: facts,
+            pace: Span::from_micros(60_000_000 / i64::from(options.sync_per_minute.max(1))),
+        }
     }
 
     pub(crate) fn model(&self, name: &str) -> &Fact {
-        self.0
+        self.models
             .get(name)
             .expect("the facts are of the trace that is replayed")
     }

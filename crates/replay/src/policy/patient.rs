@@ -5,9 +5,11 @@
 //! reserve to do without them; a job's calls go when the last of them has come. One row for each
 //! prefix goes ahead, level by level, and the others follow when its batch has ended. Whatever has not
 //! come back when the synchronous lane needs all the time that is left is cancelled and sent there, at
-//! a cautious pace.
+//! a cautious pace (`line`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod line;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use offpeak_core::gate::{Block, Marks};
@@ -38,8 +40,6 @@ const AGAIN: u32 = 2;
 const SHARDS: usize = 10;
 /// Fewer rows than this stay together.
 const SPREAD_FROM: usize = 100;
-/// Between two synchronous calls of those that came back.
-const PACE: Span = Span::from_millis(120);
 
 #[derive(Debug)]
 pub(crate) struct Patient {
@@ -51,9 +51,12 @@ pub(crate) struct Patient {
     campaigns: Vec<Campaign>,
     shards: BTreeMap<u32, Shard>,
     next_shard: u32,
-    /// Calls on their way to the synchronous lane, and when the next may go.
-    returned: VecDeque<usize>,
+    /// Calls on their way to the synchronous lane by deadline, and when the next may go.
+    returned: BTreeSet<(Timestamp, usize)>,
     slot: Timestamp,
+    /// Batches that were given up and have not ended, and when the last of them has at the latest.
+    canceling: BTreeSet<u32>,
+    settled: Timestamp,
     expired: BTreeSet<usize>,
     /// The last moment at which nothing has to be given up.
     line: Option<Timestamp>,
@@ -133,8 +136,10 @@ impl Patient {
             campaigns: Vec::new(),
             shards: BTreeMap::new(),
             next_shard: 0,
-            returned: VecDeque::new(),
+            returned: BTreeSet::new(),
             slot: Timestamp::EPOCH,
+            canceling: BTreeSet::new(),
+            settled: Timestamp::EPOCH,
             expired: BTreeSet::new(),
             line: None,
             woken: None,
@@ -205,6 +210,7 @@ impl Patient {
         rows: &[(usize, RowFate)],
         out: &mut Vec<Action>,
     ) {
+        self.canceling.remove(&shard);
         let Some(shard) = self.shards.remove(&shard) else {
             return;
         };
@@ -215,7 +221,7 @@ impl Patient {
                     self.calls.remove(&call);
                 }
                 RowFate::Expired if self.expired.insert(call) => again.push(call),
-                RowFate::Expired | RowFate::Canceled => self.returned.push_back(call),
+                RowFate::Expired | RowFate::Canceled => self.give_back([call]),
             }
         }
         if !again.is_empty() {
@@ -239,9 +245,9 @@ impl Patient {
     pub(crate) fn due(&mut self, now: Timestamp, out: &mut Vec<Action>) -> Vec<Arc<Visible>> {
         let mut due = Vec::new();
         while self.slot <= now
-            && let Some(call) = self.returned.pop_front()
+            && let Some((_, call)) = self.returned.pop_first()
         {
-            self.slot = now.max(self.slot) + PACE;
+            self.slot = now.max(self.slot) + self.facts.pace;
             due.extend(self.calls.remove(&call));
         }
         if !self.returned.is_empty() {
@@ -283,7 +289,7 @@ impl Patient {
     ) {
         let fact = *self.facts.model(model);
         let Some(batch) = fact.batch else {
-            self.returned.extend(calls);
+            self.give_back(calls);
             return;
         };
         let mut trie = Trie::new();
@@ -312,7 +318,7 @@ impl Patient {
             let [on_sync, in_batch] = [(&warm, fact.sync), (&unmarked, batch)]
                 .map(|(marking, rates)| self.expected_cost(marking, &rates, &calls));
             if on_sync < in_batch {
-                self.returned.extend(calls);
+                self.give_back(calls);
                 return;
             }
             marking = unmarked;
@@ -436,56 +442,6 @@ impl Patient {
         };
         self.shards.insert(self.next_shard, shard);
         self.next_shard += 1;
-    }
-
-    /// Gives up what would come too late, and finds the last moment at which nothing has to be: sorted
-    /// by deadline, the k-th call needs k turns of the synchronous lane and the overhead before its
-    /// deadline.
-    fn hold_the_line(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        let sent = self.shards.values().flat_map(|shard| &shard.calls);
-        let waiting = self.campaigns.iter().flat_map(|campaign| &campaign.waiting);
-        let mut open: Vec<(Timestamp, usize)> = sent
-            .chain(waiting)
-            .filter_map(|&call| Some((self.calls.get(&call)?.deadline?, call)))
-            .collect();
-        open.sort_unstable();
-        let overhead = Timing::of(Span::ZERO, 0).overhead;
-        let ahead = self.returned.len();
-        let last_moment = |turn: usize, deadline: Timestamp| {
-            let turns = i64::try_from(ahead + turn + 1).unwrap_or(i64::MAX);
-            let lane = Span::from_micros(PACE.as_micros().saturating_mul(turns));
-            deadline - overhead - lane
-        };
-        let moments = open.iter().enumerate();
-        let moments = moments.map(|(turn, &(deadline, _))| last_moment(turn, deadline));
-        let moments: Vec<Timestamp> = moments.collect();
-        let Some(tight) = moments.iter().rposition(|&moment| moment <= now) else {
-            self.line = moments.into_iter().min();
-            if let Some(line) = self.line {
-                self.wake_at(line, out);
-            }
-            return;
-        };
-        let critical: BTreeSet<usize> = open[..=tight].iter().map(|&(_, call)| call).collect();
-        for (&number, shard) in &self.shards {
-            if shard.calls.iter().any(|call| critical.contains(call)) {
-                out.push(Action::Cancel { shard: number });
-            }
-        }
-        for campaign in &mut self.campaigns {
-            let (late, rest) = std::mem::take(&mut campaign.waiting)
-                .into_iter()
-                .partition(|call| critical.contains(call));
-            campaign.waiting = rest;
-            let late: Vec<usize> = late;
-            self.returned.extend(late);
-        }
-        // What was cancelled comes back as ended.
-        let rest = moments[tight + 1..].iter().copied().min();
-        self.line = rest;
-        if let Some(rest) = rest {
-            self.wake_at(rest, out);
-        }
     }
 }
 

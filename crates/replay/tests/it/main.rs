@@ -8,3 +8,4 @@
 mod laws;
 mod optima;
 mod played;
+mod talk;

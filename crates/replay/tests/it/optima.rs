@@ -4,7 +4,7 @@
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 use offpeak_replay::{Options, PolicyName, Trace, Workload, replay};
-use offpeak_sim::Profile;
+use offpeak_sim::{Line, Profile};
 
 use crate::played::{PROFILES, auto, quiet, under, usd};
 
@@ -95,11 +95,10 @@ fn auto_on_workloads_with_one_answer() {
     for (workload, gate) in [
         (Workload::W1, 1.01),
         (Workload::W2, 1.005),
-        // Until hits were seen three times, entries are kept for five minutes.
-        (Workload::W3, 1.01),
+        (Workload::W3, 1.005),
         (Workload::W4, 1.005),
         (Workload::W5, 1.005),
-        (Workload::W5b, 1.02),
+        (Workload::W5b, 1.005),
     ] {
         let score = auto(workload);
         assert_eq!(score.deadline_misses, 0, "{workload:?}");
@@ -137,27 +136,67 @@ fn a_deadline_is_kept_whatever_batches_do() {
     }
 }
 
+/// An upstream that is as W6 has it: a row every eight seconds, and 50 synchronous calls a minute.
+fn in_line(shuffled: bool, seed: u64) -> Options {
+    let line = Line {
+        row: 8_000_000,
+        shuffled,
+    };
+    Options {
+        line: Some(line),
+        sync_per_minute: 50,
+        seed,
+        ..quiet()
+    }
+}
+
+/// Nine hundred rows are done in two hours; whoever knows that pays for the other hundred in full.
+#[test]
+fn the_line_is_ridden_until_the_last_moment() {
+    let optimum = usd("3").pico() * 550 / 1_000;
+    let trace = Workload::W6.generate(0);
+    for seed in 0..10 {
+        for (shuffled, gate) in [(false, 104), (true, 115)] {
+            let score = under(&trace, PolicyName::Auto, &in_line(shuffled, seed));
+            assert_eq!(score.deadline_misses, 0);
+            let realised = score.realised.pico();
+            assert!(realised >= optimum, "{realised}");
+            assert!(
+                realised * 100 <= optimum * gate,
+                "{shuffled} {seed}: {realised}"
+            );
+        }
+        for profile in PROFILES {
+            let options = Options {
+                profile,
+                line: None,
+                ..in_line(false, seed)
+            };
+            let score = under(&trace, PolicyName::Auto, &options);
+            assert_eq!(score.deadline_misses, 0, "{profile:?} {seed}");
+        }
+    }
+}
+
 #[test]
 fn poisson_traffic_at_every_rate() {
-    // The promise not to lose more than twice a prefix binds at long gaps, where an unlucky start ends in
-    // plain calls: the median over seeds is looked at.
-    let traces: Vec<Trace> = (0..5).map(|seed| Workload::W7.generate(seed)).collect();
-    for which in 0..8 {
-        let ratio = |trace: &Trace| {
-            let mut prefixes: Vec<u64> = trace.calls.iter().map(|call| call.blocks[0].id).collect();
-            prefixes.sort_unstable();
-            prefixes.dedup();
+    // The promise not to lose more than twice a prefix binds at long gaps; an unlucky start must not end
+    // in plain calls for good.
+    for seed in 0..3 {
+        let trace = Workload::W7.generate(seed);
+        let mut prefixes: Vec<u64> = trace.calls.iter().map(|call| call.blocks[0].id).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        for prefix in prefixes {
             let of = trace.calls.iter();
-            let of = of.filter(|call| call.blocks[0].id == prefixes[which]);
+            let of = of.filter(|call| call.blocks[0].id == prefix);
             let alone = Trace {
-                calls: of.take(600).cloned().collect(),
+                calls: of.cloned().collect(),
                 ..trace.clone()
             };
-            ratio(&alone, &quiet())
-        };
-        let mut ratios: Vec<f64> = traces.iter().map(ratio).collect();
-        ratios.sort_by(f64::total_cmp);
-        assert!(ratios[2] <= 1.30, "prefix {which}: {ratios:?}");
+            let ratio = ratio(&alone, &quiet());
+            assert!(ratio <= 1.30, "seed {seed}, prefix {prefix}: {ratio}");
+        }
     }
 }
 
