@@ -2,7 +2,7 @@
 //!
 //! Leaves out reading the rows (`product`).
 
-use offpeak_core::plan::{GroupProfile, Limits, Need, Sums, Workload, decide};
+use offpeak_core::plan::{Evidence, GroupProfile, Limits, Need, Sums, Workload, decide};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp, Usd};
 
@@ -41,6 +41,7 @@ pub(crate) fn workload(groups: u64, depth: u64) -> Workload {
         },
         models: vec![MODEL.to_owned()],
         limits: Limits::default(),
+        evidence: Evidence::default(),
     }
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn results(job: &Job, out: &Path) -> anyhow::Result<(u64, u64)> {
         job: &id,
         book: Book::embedded(),
         models: &job.models,
+        led: false,
         canceled: false,
     };
     for shard in &job.shards {

@@ -89,6 +89,9 @@ pub(crate) struct JobArgs {
     /// What to do with rows that cannot be sent [default: stop]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_invalid: Option<OnInvalid>,
+    /// Where token counts come from [default: estimate]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) count: Option<Count>,
     /// Use the built-in simulator on virtual time: no key, no network, no waiting, no cost
     #[arg(long, help_heading = "Simulator")]
     pub(crate) sim: bool,
@@ -104,6 +107,9 @@ pub(crate) struct PlanArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// Send so many rows first, and plan the others by what those cost
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) probe: Option<u32>,
     /// Where the answers go [default: as in the job file, or <INPUT>.out.jsonl beside the input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -233,6 +239,17 @@ impl FromStr for FaultPlan {
 pub(crate) enum ClockKind {
     Real,
     Virtual,
+}
+
+/// Where token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Count {
+    /// From the bytes, and from what earlier runs were billed; nothing is sent
+    Estimate,
+    /// 128 rows are sent to the API's free token counter
+    Sample,
+    /// All rows are, up to 20,000
+    Exact,
 }
 
 /// A usage tier of the API.

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod confirm;
+mod connect;
 mod env;
 mod error;
 mod jobfile;

@@ -36,6 +36,8 @@ struct State {
 #[derive(Debug, Default)]
 struct View {
     reading: Option<(u64, Option<u64>)>,
+    /// Rows whose tokens were counted, of so many.
+    counting: Option<(u64, u64)>,
     shards: BTreeMap<ShardNo, (Lane, &'static str)>,
     done: u64,
     rows: u64,
@@ -109,14 +111,18 @@ impl View {
         }
         match progress {
             Progress::Reading { bytes, of } => self.reading = Some((bytes, of)),
+            Progress::Counting { done, of } => {
+                self.reading = None;
+                self.counting = Some((done, of));
+            }
             Progress::Shard {
                 no, lane, state, ..
             } => {
-                self.reading = None;
+                (self.reading, self.counting) = (None, None);
                 self.shards.insert(no, (lane, state));
             }
             Progress::Rows { done, of, tally } => {
-                self.reading = None;
+                (self.reading, self.counting) = (None, None);
                 (self.done, self.rows, self.cost) = (done, of, tally.cost);
             }
             Progress::Waiting { now, until } => self.wait = Some(until - now),
@@ -130,6 +136,12 @@ impl View {
                 bar.set_length(of.unwrap_or(bytes));
                 bar.set_position(bytes);
                 "reading {wide_bar} {bytes}/{total_bytes}"
+            }
+            None if self.counting.is_some() => {
+                let (done, of) = self.counting.unwrap_or_default();
+                bar.set_length(of);
+                bar.set_position(done);
+                "counting {wide_bar} {human_pos}/{human_len} rows"
             }
             None => {
                 bar.set_length(self.rows);
@@ -148,7 +160,10 @@ impl View {
                 format!("reading the input: {} %", bytes.min(of) * 100 / of)
             }
             Some((bytes, _)) => format!("reading the input: {} MB", bytes / 1_000_000),
-            None => format!("{} of {} rows {}", self.done, self.rows, self.rest()),
+            None => match self.counting {
+                Some((done, of)) => format!("counting tokens: {done} of {of} rows"),
+                None => format!("{} of {} rows {}", self.done, self.rows, self.rest()),
+            },
         }
     }
 

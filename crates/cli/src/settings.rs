@@ -11,6 +11,7 @@ use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl};
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
+use offpeak_engine::count::Counting;
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
 use offpeak_engine::start::Choice;
 
@@ -106,6 +107,10 @@ pub(crate) struct RunSettings {
     pub(crate) spec: JobSpec,
     pub(crate) choice: Choice,
     pub(crate) upstream: UpstreamSettings,
+    /// Rows that are sent before the others are planned, if any.
+    pub(crate) probe: Option<u32>,
+    /// Rows that are counted first, if any.
+    pub(crate) counting: Option<Counting>,
     /// Send without asking.
     pub(crate) yes: bool,
 }
@@ -115,6 +120,35 @@ pub(crate) struct RunSettings {
 pub(crate) enum UpstreamSettings {
     Api { base_url: BaseUrl, auth: Auth },
     Simulated { seed: u64, faults: bool },
+}
+
+impl UpstreamSettings {
+    /// Where a plan has its rows counted: it has no options of its own for that.
+    pub(crate) fn of_plan(sim: bool, env: &Env) -> Result<Self, ExpectedError> {
+        if sim {
+            return Ok(Self::Simulated {
+                seed: 0,
+                faults: false,
+            });
+        }
+        Self::api(None, env)
+    }
+
+    fn api(url: Option<String>, env: &Env) -> Result<Self, ExpectedError> {
+        Ok(Self::Api {
+            base_url: base_url(url, env)?,
+            auth: auth(env)?,
+        })
+    }
+}
+
+/// The rows that are counted, if any.
+pub(crate) fn counting(count: Option<args::Count>) -> Option<Counting> {
+    match count? {
+        args::Count::Estimate => None,
+        args::Count::Sample => Some(Counting::Sample),
+        args::Count::Exact => Some(Counting::Exact),
+    }
 }
 
 impl RunSettings {
@@ -144,15 +178,14 @@ impl RunSettings {
                 faults: args.sim_faults,
             }
         } else {
-            UpstreamSettings::Api {
-                base_url: base_url(args.base_url, env)?,
-                auth: auth(env)?,
-            }
+            UpstreamSettings::api(args.base_url, env)?
         };
         Ok(Self {
             spec,
             choice,
             upstream,
+            probe: args.probe,
+            counting: counting(args.job.count),
             yes: args.yes || sim,
         })
     }

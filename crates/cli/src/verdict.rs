@@ -61,6 +61,7 @@ pub(crate) fn summary(manifest: &Manifest, need: Need) -> Summary {
             cache_read_tokens: manifest.cache_read_tokens,
             cache_write_tokens: manifest.cache_write_tokens,
             output_tokens: manifest.output_tokens,
+            ..Tally::default()
         },
         duration,
         spare,

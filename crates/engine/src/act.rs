@@ -20,11 +20,12 @@ use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
+use crate::facts::JobFacts;
 use crate::journal_writer::JournalWriter;
 use crate::recover::Recovered;
 use crate::settle::{Results, SettleContext, read_results, settle_batch, settle_sync};
 use crate::spool::{NO_GROUP, RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
-use crate::start::{Engine, Job, JobFacts};
+use crate::start::{Engine, Job};
 use crate::sync_call::{self, SyncCall};
 use crate::transfer::{DownloadError, download, fit, measure_body, stream_body};
 use crate::upstream::{Failure, Upstream, created_at};
@@ -355,6 +356,7 @@ impl Actor {
             job: self.job.clone(),
             spool: self.spool.clone(),
             models: self.facts.models.clone(),
+            led: self.facts.groups.canaries > 0,
         }
     }
 
@@ -431,6 +433,7 @@ struct SettleParts {
     job: JobId,
     spool: SpoolDir,
     models: Vec<String>,
+    led: bool,
 }
 
 impl SettleParts {
@@ -440,6 +443,7 @@ impl SettleParts {
             job: &self.job,
             book: &self.engine.book,
             models: &self.models,
+            led: self.led,
             canceled: false,
         }
     }

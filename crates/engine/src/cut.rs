@@ -247,6 +247,7 @@ impl Cutter<'_> {
             bytes: 0,
             worst: Usd::ZERO,
             mark: kind.mark,
+            unmarked: None,
             after: kind.after,
             reserved: Usd::ZERO,
             state: ShardState::Planned,

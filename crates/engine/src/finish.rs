@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_store::JobState;
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
+use crate::facts::GroupFacts;
 use crate::output::write_output;
 use crate::spool::SpoolDir;
-use crate::start::{GroupFacts, Job, hex};
+use crate::start::{Job, hex};
 
 /// What a finished job came to: the machine-readable proof beside the output. Money is a decimal
 /// string of picodollars (1e-12 US$), with a `_usd` string for people next to it.
@@ -62,6 +64,9 @@ pub struct Manifest {
     /// Why that route: questions, answers, facts and sentences, as the plan gave them.
     #[serde(default)]
     pub reasons: Vec<serde_json::Value>,
+    /// What was planned with cache marks and went without them, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmarked: Vec<UnmarkedSum>,
     /// How the rows travelled in fact.
     pub routes: BTreeMap<String, RouteShare>,
     /// The date of the price book.
@@ -203,6 +208,7 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             variant: facts.variant.clone(),
             groups: facts.groups,
             reasons: facts.reasons.clone(),
+            unmarked: UnmarkedSum::of(&shards),
             routes: routes(&shards),
             price_book_as_of: facts.prices_as_of.clone(),
             naive_picousd: tally.naive,

@@ -15,6 +15,7 @@ use std::thread;
 
 use crate::behind::Behind;
 use crate::spool::{SpoolDir, SpoolError, sync_dir};
+pub(crate) use compose::read_at;
 use compose::{Composer, Lines};
 use merge::{Batch, Merge, Trouble};
 

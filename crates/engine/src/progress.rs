@@ -15,6 +15,13 @@ pub enum Progress {
         /// Of so many, if the input is a file.
         of: Option<u64>,
     },
+    /// Rows were counted by the upstream, for the plan.
+    Counting {
+        /// So many.
+        done: u64,
+        /// Of so many.
+        of: u64,
+    },
     /// A shard moved to another state.
     Shard {
         /// Which.

@@ -145,6 +145,8 @@ impl<'a> Driver<'a> {
             past_guard: job.settings.past_guard,
             expired_to_sync: job.settings.expired_to_sync,
             answer: Span::from_secs(job.facts.answer_seconds),
+            marks: job.facts.marks,
+            probing: job.facts.probing,
         };
         let actor = Actor::new(job, &shards, recovered);
         let machine = Machine::new(facts, shards, progress, now);

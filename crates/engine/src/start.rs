@@ -4,29 +4,31 @@
 //! The same job is the same name and the same rendered requests. Limits, deadline and output may
 //! change between runs of it. Leaves out the running (`run`) and the end (`finish`).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
+use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::lint::Warning;
-use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
+use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_store::{JobRecord, JobState, Store};
-use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
-use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
-use crate::cut::{CutPlan, GroupCut, cut, on_lane};
+use crate::cut::cut;
 use crate::error::EngineError;
+use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
 use crate::finish::Manifest;
-use crate::ingest::{Group, IngestError, Ingested, RowSums, ingest};
+use crate::history::recall;
+use crate::ingest::{IngestError, Ingested};
 use crate::lint::warnings;
 use crate::lock::JobLock;
-use crate::progress::{Progress, Report};
+use crate::planned::{cut_plan, decide, read, workload};
+use crate::probe::{cut_probe, keep_workload};
+use crate::progress::Report;
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
@@ -49,19 +51,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Uniform numbers in [0, 1), from the seed: SplitMix64 (Steele, Lea, Flood 2014).
+    /// Uniform numbers in [0, 1), from the seed.
     pub(crate) fn dice(&self) -> Box<dyn FnMut() -> f64 + Send> {
-        let mut state = self.seed;
-        Box::new(move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^= z >> 31;
-            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-            let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
-            uniform
-        })
+        splitmix(self.seed)
     }
 
     /// The directory of a job.
@@ -70,13 +62,28 @@ impl Engine {
         SpoolDir::new(self.jobs_dir().join(id.as_str()))
     }
 
-    fn jobs_dir(&self) -> PathBuf {
+    pub(crate) fn jobs_dir(&self) -> PathBuf {
         self.data_dir.join("jobs")
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now())
     }
+}
+
+/// Uniform numbers in [0, 1) from a seed: SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) fn splitmix(seed: u64) -> Box<dyn FnMut() -> f64 + Send> {
+    let mut state = seed;
+    Box::new(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+        let uniform = (z >> 11) as f64 / (1u64 << 53) as f64;
+        uniform
+    })
 }
 
 /// What the user said about an earlier run of the same name.
@@ -135,69 +142,6 @@ impl Settings {
     }
 }
 
-/// What the store keeps of a job beside its shards.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobFacts {
-    /// The models that rows name by number.
-    pub models: Vec<String>,
-    /// Rows of the input.
-    pub rows: u64,
-    /// Rows that can never be sent.
-    pub invalid: u64,
-    /// The route that the plan took.
-    pub route: String,
-    /// The same with its marks and how the cache is first filled, for people.
-    #[serde(default)]
-    pub variant: String,
-    /// The prefix groups of the plan.
-    #[serde(default)]
-    pub groups: GroupFacts,
-    /// Why that route: questions, answers, facts and sentences, as the plan gave them.
-    #[serde(default)]
-    pub reasons: Vec<serde_json::Value>,
-    /// The expected cost, in dollars: an estimate.
-    pub planned_usd_estimate: f64,
-    /// The date of the price book.
-    pub prices_as_of: String,
-    /// The input.
-    pub input: PathBuf,
-    /// BLAKE3 of its bytes, hex.
-    pub input_digest: String,
-    /// The output.
-    pub output: PathBuf,
-    /// Seconds that a whole synchronous answer is expected to take at the most.
-    pub answer_seconds: i64,
-    /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
-    pub unbounded: Option<(u64, String)>,
-    /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
-    pub scout: bool,
-}
-
-/// How many prefix groups a plan has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupFacts {
-    /// All of them.
-    pub groups: u64,
-    /// Those whose rows are given a cache mark.
-    pub marked: u64,
-    /// Those that send a row ahead.
-    pub canaries: u64,
-}
-
-impl GroupFacts {
-    fn of(plan: &Plan) -> Self {
-        let count = |counts: fn(&plan::GroupPlan) -> bool| {
-            let groups = plan.groups.iter().filter(|group| counts(group));
-            u64::try_from(groups.count()).unwrap_or(u64::MAX)
-        };
-        Self {
-            groups: count(|_| true),
-            marked: count(|group| group.mark.is_some()),
-            canaries: count(|group| group.canary),
-        }
-    }
-}
-
 /// A job that can be run. It holds the job's lock.
 #[derive(Debug)]
 pub struct Job {
@@ -216,19 +160,24 @@ pub struct Job {
 /// A job that was read and planned, and is not in the store yet.
 #[derive(Debug)]
 pub struct FreshJob {
-    engine: Engine,
+    pub(crate) engine: Engine,
     spec: JobSpec,
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// What was read.
     pub ingested: Ingested,
     /// What was decided.
     pub plan: Plan,
+    marks: MarkFacts,
+    /// What it was decided on beside the rows.
+    pub(crate) evidence: Evidence,
+    /// Rows that go before the others are planned.
+    probe: Option<u32>,
     /// What is worth changing in the rows, dearest first.
     pub warnings: Vec<Warning>,
     source_digest: String,
     run: u32,
     replaces: Option<JobId>,
-    spool: SpoolDir,
+    pub(crate) spool: SpoolDir,
     lock: JobLock,
 }
 
@@ -255,36 +204,6 @@ pub async fn open(
 ) -> Result<Opened, EngineError> {
     let (engine, spec) = (engine.clone(), spec.clone());
     blocking(move || open_blocking(engine, spec, choice, &report)).await
-}
-
-/// Reads and plans a job without writing anything.
-///
-/// # Errors
-/// If the input is bad or a price is missing.
-pub fn plan_only(
-    spec: &JobSpec,
-    book: &Book,
-    now: Timestamp,
-    report: &Report,
-) -> Result<Planned, EngineError> {
-    let ingested = read(spec, book, now, None, report)?;
-    let plan = decide(spec, &ingested, book, now)?;
-    Ok(Planned {
-        warnings: warnings(&ingested, &plan, book, now),
-        ingested,
-        plan,
-    })
-}
-
-/// A job that was only read and planned.
-#[derive(Debug)]
-pub struct Planned {
-    /// What was read.
-    pub ingested: Ingested,
-    /// What was decided.
-    pub plan: Plan,
-    /// What is worth changing in the rows, dearest first.
-    pub warnings: Vec<Warning>,
 }
 
 fn open_blocking(
@@ -348,7 +267,8 @@ fn open_blocking(
     let unbounded = ingested.first_unbounded;
     let unbounded = unbounded.map(|(line, why)| (line, why.to_owned()));
     refuse_unbounded(&settings, &spec.source.input, unbounded.as_ref())?;
-    let plan = decide(&spec, &ingested, &engine.book, now)?;
+    let evidence = recall(&engine.store, &spec.name, now)?;
+    let (plan, marks) = decide(&spec, &ingested, evidence.clone(), &engine.book, now)?;
     let run = runs + 1;
     let warnings = warnings(&ingested, &plan, &engine.book, now);
     Ok(Opened::Fresh(Box::new(FreshJob {
@@ -358,6 +278,9 @@ fn open_blocking(
         settings,
         ingested,
         plan,
+        marks,
+        evidence,
+        probe: None,
         source_digest,
         run,
         replaces,
@@ -383,7 +306,7 @@ fn reopen(
         .iter()
         .all(|s| matches!(s.state, ShardState::Settled(_)));
     // A run that died between its last two steps left its output in place.
-    if !all_settled {
+    if !all_settled || facts.probing {
         refuse_existing_output(&settings)?;
     }
     let in_batches =
@@ -415,6 +338,20 @@ impl FreshJob {
         blocking(move || self.commit_blocking()).await
     }
 
+    /// Sends so many rows before the others are planned, if there are more than these.
+    pub fn probe(&mut self, rows: u32) {
+        self.probe = Some(rows);
+    }
+
+    /// Plans anew, after more was learnt.
+    pub(crate) fn plan_again(&mut self) -> Result<(), EngineError> {
+        let (evidence, now) = (self.evidence.clone(), self.engine.now());
+        (self.plan, self.marks) =
+            decide(&self.spec, &self.ingested, evidence, &self.engine.book, now)?;
+        self.warnings = warnings(&self.ingested, &self.plan, &self.engine.book, now);
+        Ok(())
+    }
+
     /// Throws the spool of a job away that the user did not want.
     ///
     /// # Errors
@@ -430,13 +367,26 @@ impl FreshJob {
             settings,
             ingested,
             plan,
+            marks,
             source_digest,
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
         let id = job_id(&spec.name, &params_digest, self.run);
-        let shards = cut(&self.spool, &id, &cut_plan(&plan))
-            .map_err(EngineError::io("write", self.spool.root()))?;
+        let probe = match self.probe {
+            Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
+            None => None,
+        };
+        let probing = probe.is_some();
+        let shards = match probe {
+            Some(probe) => {
+                let evidence = Evidence::default();
+                keep_workload(&self.spool, &workload(&spec, &ingested, evidence))?;
+                vec![probe]
+            }
+            None => cut(&self.spool, &id, &cut_plan(&plan))
+                .map_err(EngineError::io("write", self.spool.root()))?,
+        };
         let spool = engine.spool(&id);
         // A directory of this id without a job in the store is what a crash left.
         remove(spool.root())?;
@@ -449,15 +399,12 @@ impl FreshJob {
             models: ingested.models,
             rows: ingested.rows,
             invalid: ingested.invalid,
-            route: plan.route.as_str().to_owned(),
-            variant: plan.variant.to_string(),
-            groups: GroupFacts::of(&plan),
-            reasons: plan
-                .reasons
-                .iter()
-                .map(|reason| serde_json::json!(reason))
-                .collect(),
-            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            route: String::new(),
+            variant: String::new(),
+            groups: GroupFacts::default(),
+            marks,
+            reasons: Vec::new(),
+            planned_usd_estimate: 0.0,
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),
@@ -466,8 +413,10 @@ impl FreshJob {
             unbounded: ingested
                 .first_unbounded
                 .map(|(line, why)| (line, why.to_owned())),
+            probing,
             scout,
-        };
+        }
+        .planned(&plan);
         let record = JobRecord {
             id,
             name: spec.name,
@@ -494,120 +443,6 @@ impl FreshJob {
     }
 }
 
-fn read(
-    spec: &JobSpec,
-    book: &Book,
-    now: Timestamp,
-    spool: Option<&SpoolDir>,
-    report: &Report,
-) -> Result<Ingested, EngineError> {
-    let of = std::fs::metadata(&spec.source.input)
-        .ok()
-        .map(|meta| meta.len());
-    let tell = |bytes| report(Progress::Reading { bytes, of });
-    Ok(ingest(spec, book, now, spool, &tell)?)
-}
-
-/// The plan, unless the budget could not even pay for the dearest row.
-fn decide(
-    spec: &JobSpec,
-    ingested: &Ingested,
-    book: &Book,
-    now: Timestamp,
-) -> Result<Plan, EngineError> {
-    let plan = plan::decide(&workload(spec, ingested), book, now)?;
-    if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
-        let worst = on_lane(plan.route.lane(), worst);
-        if budget < worst {
-            return Err(EngineError::BudgetBelowRow {
-                path: spec.source.input.clone(),
-                line,
-                worst,
-                budget,
-            });
-        }
-    }
-    Ok(plan)
-}
-
-/// The sums that the planner decides on.
-fn workload(spec: &JobSpec, ingested: &Ingested) -> Workload {
-    let model = |number: u16| {
-        ingested
-            .models
-            .get(usize::from(number))
-            .cloned()
-            .unwrap_or_default()
-    };
-    let group = |group: &Group| GroupProfile {
-        id: group.id,
-        parent: None,
-        model: model(group.model),
-        prefix_bytes: group.prefix_bytes,
-        caller_marked: group.caller_marked,
-        has_tools: group.has_tools,
-        sums: sums(&group.sums),
-    };
-    Workload {
-        rows: ingested.rows - ingested.invalid,
-        ungrouped: sums(&ingested.ungrouped),
-        groups: ingested.groups.iter().map(group).collect(),
-        need: match spec.need {
-            Need::Seconds => plan::Need::Seconds,
-            Need::Within(slack) => plan::Need::By { slack },
-            Need::Whenever => plan::Need::Whenever,
-        },
-        models: ingested.models.clone(),
-        limits: plan::Limits {
-            budget: spec.budget,
-            zero_data_retention: spec.zero_data_retention,
-        },
-    }
-}
-
-fn sums(sums: &RowSums) -> Sums {
-    let RowSums {
-        rows,
-        request_bytes,
-        max_tokens,
-        worst,
-    } = *sums;
-    Sums {
-        rows,
-        request_bytes,
-        max_tokens,
-        worst,
-    }
-}
-
-fn cut_plan(plan: &Plan) -> CutPlan {
-    let lane = match plan.route {
-        Route::Sync | Route::SyncCache => Lane::Sync,
-        Route::Batch | Route::BatchCache => Lane::Batch,
-    };
-    let groups: BTreeMap<u32, GroupCut> = plan
-        .groups
-        .iter()
-        .map(|group| {
-            (
-                group.id,
-                GroupCut {
-                    mark: group.mark,
-                    canary: group.canary,
-                },
-            )
-        })
-        .collect();
-    let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
-    CutPlan {
-        lane,
-        groups,
-        rows_max,
-        bytes_max: MAX_BATCH_BYTES,
-        worst_max: None,
-    }
-}
-
 /// Rows of an unfinished job that have their answer.
 fn answered_rows(
     engine: &Engine,
@@ -627,26 +462,6 @@ fn answered_rows(
         };
     }
     Ok(rows)
-}
-
-/// The facts of a stored job.
-pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
-    serde_json::from_str(&record.facts).map_err(|error| {
-        let (what, detail) = ("job", error.to_string());
-        offpeak_store::StoreError::Damaged { what, detail }.into()
-    })
-}
-
-/// Time that a whole answer takes at the most: the longest average of a group, at a cautious speed.
-fn answer_seconds(ungrouped: &RowSums, groups: &[Group]) -> i64 {
-    const TOKENS_PER_SECOND: u64 = 40;
-    const FIRST_TOKEN_SECONDS: u64 = 3;
-    let sums = groups.iter().map(|group| &group.sums).chain([ungrouped]);
-    let tokens = sums
-        .map(|sums| sums.max_tokens / sums.rows.max(1))
-        .max()
-        .unwrap_or(0);
-    i64::try_from(FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND).unwrap_or(i64::MAX)
 }
 
 fn refuse_unbounded(
@@ -706,7 +521,7 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
     blake3::Hash::from_bytes(*digest).to_hex().to_string()
 }
 
-fn remove(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(EngineError::io("remove", path)(error))

@@ -12,6 +12,7 @@ use offpeak_core::job::mark::Mark;
 use offpeak_core::job::speed::{Allowance, Limits};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchPage};
+use offpeak_wire::count::counted_tokens;
 use offpeak_wire::error::{ErrorBody, ErrorKind};
 use offpeak_wire::limits::{LimitTriple, RateLimitHeaders};
 use offpeak_wire::result::ResultLine;
@@ -278,6 +279,19 @@ impl Upstream {
     }
 
     // ---- messages -----------------------------------------------------------------------------
+
+    /// The tokens of a request, counted for free.
+    pub(crate) async fn count(&self, body: Bytes) -> Result<u64, Failure> {
+        let mut call = Call::post("/v1/messages/count_tokens", Body::Json(body));
+        call.betas.clone_from(&self.betas);
+        let answer = self.send(call).await.map_err(transport)?;
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        let body = answer.body.collect(SMALL).await.map_err(transport)?;
+        if status != 200 {
+            return Err(api(status, &body, retry_after));
+        }
+        counted_tokens(&body).map_err(|error| unreadable(&error))
+    }
 
     /// One synchronous call: a complete answer, or how much of the request was handed over.
     pub(crate) async fn message(&self, request: Bytes) -> Result<SyncAnswer, Sent> {

@@ -264,12 +264,23 @@ fn assumptions(plan: &Plan) -> String {
     let [low, mid, high] = rests
         .output_shares
         .map(|part| format!("{:.0}%", part * 100.0));
+    let spread = format!("±{:.0}%", rests.token_spread * 100.0);
+    let tokens = match rests.token_method.as_str() {
+        "uncalibrated" if rests.measured_answers == 0 => {
+            format!("Estimated, as nothing was counted yet: tokens from bytes ({spread})")
+        }
+        "uncalibrated" => format!("Estimated: tokens from bytes ({spread})"),
+        method => format!("Estimated: tokens from bytes, {method} ({spread})"),
+    };
+    let measured = match rests.measured_answers {
+        0 => String::new(),
+        answers => format!(", measured in {}", counted(answers, "earlier answer")),
+    };
     format!(
-        "Estimated, as nothing was counted yet: tokens from bytes (±{:.0}%), answers of {mid} of \
-         `max_tokens` ({low} to {high}), {} synchronous calls a minute, batches that \
+        "{tokens}, answers of {mid} of \
+         `max_tokens` ({low} to {high}{measured}), {} synchronous calls a minute, batches that \
          take {} ({:.0}% of them start while a 5m entry of a canary lives, {:.0}% while one of 1h \
          does). Prices of {}.",
-        rests.token_spread * 100.0,
         count(u64::from(rests.sync_calls_per_minute)),
         rests.turnaround,
         rests.in_time_5m * 100.0,

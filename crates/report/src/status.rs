@@ -2,6 +2,7 @@
 
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
+use offpeak_core::job::unmark::{Unmarked, UnmarkedSum};
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Usd};
 
@@ -21,6 +22,8 @@ pub struct StatusView {
     pub route: Route,
     /// Groups of calls with the same preamble, those that are marked, those that send a call ahead.
     pub groups: [u64; 3],
+    /// What was planned with cache marks and goes without them.
+    pub unmarked: Vec<UnmarkedSum>,
     /// Rows of the input.
     pub rows: u64,
     /// Its shards by state, in the order of a shard's life.
@@ -73,6 +76,9 @@ pub fn status_text(view: &StatusView, width: usize) -> String {
         out.push('\n');
         out.push_str(&shards_table(view, width));
     }
+    for line in cache_so_far(view) {
+        out.push_str(&paragraph(&line, 0, width));
+    }
     out.push('\n');
     out.push_str(&money_table(view, width));
     out.push('\n');
@@ -103,6 +109,47 @@ fn groups(view: &StatusView) -> String {
     }
     text.push('.');
     text
+}
+
+/// Whether marks are read, and what goes without them because they are not.
+fn cache_so_far(view: &StatusView) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (hits, misses) = (view.tally.cache_hits, view.tally.cache_misses);
+    if hits + misses > 0 {
+        lines.push(format!(
+            "Cache so far: of {} that met it, {} read ({}), {} wrote.",
+            counted(hits + misses, "answer"),
+            count(hits),
+            percent(hits, hits + misses),
+            count(misses)
+        ));
+    }
+    for sum in &view.unmarked {
+        let what = format!(
+            "{} ({})",
+            counted(sum.shards, "shard"),
+            counted(sum.rows, "row")
+        );
+        lines.push(match sum.why {
+            Unmarked::NoHits {
+                hits,
+                misses,
+                needed,
+            } => format!(
+                "No longer marked: {what}. Of the {} before, {} read their preamble, and marks \
+                 pay from {needed} on.",
+                counted(hits + misses, "marked row"),
+                count(hits)
+            ),
+            Unmarked::LateCanary => {
+                format!("Not marked: {what}. The canary took half of the time that there is.")
+            }
+            Unmarked::FailedCanary => {
+                format!("Not marked: {what}. The canary got no answer.")
+            }
+        });
+    }
+    lines
 }
 
 fn shards_table(view: &StatusView, width: usize) -> String {

@@ -101,6 +101,38 @@ impl Store {
         Ok(())
     }
 
+    /// Adds shards to an open job, with what is known of it from now on, in one transaction.
+    /// `before` are the facts that the caller saw.
+    ///
+    /// # Errors
+    /// If the store fails, a shard exists already, or the job is not open with those facts; then
+    /// nothing is written.
+    pub fn extend_job(
+        &self,
+        id: &JobId,
+        before: &str,
+        facts: &str,
+        shards: &[Shard],
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let changed = transaction.execute(
+            "UPDATE job SET facts = ? WHERE id = ? AND state = 'open' AND facts = ?",
+            params![facts, id.as_str(), before],
+        )?;
+        if changed != 1 {
+            return Err(StoreError::Damaged {
+                what: "job",
+                detail: format!("{id} is not open as it was read"),
+            });
+        }
+        for shard in shards {
+            put_shard(&transaction, id, None, shard)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// The newest run of a name.
     ///
     /// # Errors

@@ -6,10 +6,12 @@
 
 mod error;
 mod job;
+mod observation;
 mod open;
 mod shard;
 
 pub use error::StoreError;
 pub use job::{JobRecord, JobState};
+pub use observation::Observation;
 pub use open::Store;
 pub use shard::LedgerSums;

@@ -8,6 +8,7 @@ use offpeak_wire::batch::BatchId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
+use crate::observation::observe;
 use crate::open::Store;
 
 /// Sums of a job's ledger.
@@ -42,6 +43,9 @@ impl Store {
             match write {
                 Write::Shard { expect, shard } => put_shard(&transaction, job, *expect, shard)?,
                 Write::Ledger(entry) => append(&transaction, job, at, entry)?,
+                Write::Observed { shard, observed } => {
+                    observe(&transaction, job, at, *shard, observed)?;
+                }
             }
         }
         transaction.commit()?;

@@ -4,6 +4,7 @@
 //! the documented limits. Leaves out prices, clocks, sockets and every decision.
 
 pub mod batch;
+pub mod count;
 pub mod decode;
 pub mod error;
 pub mod json;

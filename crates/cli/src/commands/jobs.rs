@@ -3,9 +3,9 @@
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::units::Usd;
+use offpeak_engine::facts::JobFacts;
 use offpeak_engine::recover::standing;
 use offpeak_engine::spool::SpoolDir;
-use offpeak_engine::start::JobFacts;
 use offpeak_report::{JobLine, jobs_text};
 use offpeak_store::{JobRecord, JobState, Store, StoreError};
 use serde_json::json;

@@ -1,26 +1,59 @@
-//! `offpeak plan`: decides and explains; reads the input, writes and sends nothing.
+//! `offpeak plan`: decides and explains. It reads the input and sends nothing, unless rows are to be
+//! counted; then they are put on the disk for as long as that takes.
 
-use offpeak_engine::start::{Planned, plan_only};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use offpeak_core::plan::Evidence;
+use offpeak_core::price::Book;
+use offpeak_engine::count::{Counting, Counts, plan_counted};
+use offpeak_engine::history::recall;
+use offpeak_engine::planned::{Planned, plan_only};
+use offpeak_engine::spec::JobSpec;
+use offpeak_engine::start::Engine;
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
+use super::jobs::existing_store;
+use super::{open_store, runtime};
 use crate::args::PlanArgs;
+use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
+use crate::printer::Printer;
 use crate::progress::Display;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, UpstreamSettings};
 
 pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
     let (sim, printer) = (args.job.sim, settings.printer);
     let spec = settings::job_spec(&args.job)?;
     let book = settings.book_for(sim)?;
-    let display = Display::new(printer, 0);
-    let planned = plan_only(&spec, &book, settings::now(sim), &display.report());
-    display.clear();
+    let (planned, counts) = match settings::counting(args.job.count) {
+        None => {
+            let now = settings::now(sim);
+            let evidence = match existing_store(settings, sim)? {
+                Some(store) => recall(&store, &spec.name, now)?,
+                None => Evidence::default(),
+            };
+            let display = Display::new(printer, 0);
+            let planned = plan_only(&spec, &book, evidence, now, &display.report());
+            display.clear();
+            let planned = planned.map_err(|error| ExpectedError::engine(&error, false))?;
+            (planned, None)
+        }
+        Some(how) => {
+            let upstream = UpstreamSettings::of_plan(sim, &settings.env)?;
+            let data_dir = settings.data_dir(sim)?;
+            let counted = counted(upstream, data_dir, book, &spec, how, printer);
+            let (planned, counts) = runtime(sim)?.block_on(Box::pin(counted))?;
+            note_counts(&counts, printer);
+            (planned, Some(counts))
+        }
+    };
     let Planned {
         ingested,
         plan,
         warnings,
-    } = planned.map_err(|error| ExpectedError::engine(&error, false))?;
+    } = planned;
     let context = PlanContext {
         name: spec.name,
         invalid: ingested.invalid,
@@ -42,9 +75,53 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "input_bytes": ingested.input_bytes,
         "disk_bytes": ingested.disk_bytes,
         "budget_picousd": spec.budget,
+        "counted_rows": counts.as_ref().map_or(0, |counts| counts.counted),
+        "count_problem": counts.and_then(|counts| counts.problem).map(|why| why.to_string()),
         "plan": plan,
         "warnings": context.warnings,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)
+}
+
+async fn counted(
+    upstream: UpstreamSettings,
+    data_dir: PathBuf,
+    book: Arc<Book>,
+    spec: &JobSpec,
+    how: Counting,
+    printer: Printer,
+) -> Result<(Planned, Counts), ExpectedError> {
+    let connection = Connection::open(upstream)?;
+    let engine = Engine {
+        store: Arc::new(open_store(&data_dir)?),
+        client: connection.client,
+        clock: connection.clock,
+        book,
+        data_dir,
+        seed: connection.seed,
+    };
+    let display = Display::new(printer, 0);
+    let planned = plan_counted(&engine, spec, how, &display.report()).await;
+    display.clear();
+    planned.map_err(|error| ExpectedError::engine(&error, false))
+}
+
+/// Says how many rows were counted, and why not more. A count that fails stops nothing.
+pub(crate) fn note_counts(counts: &Counts, printer: Printer) {
+    let Counts {
+        counted,
+        asked,
+        of,
+        problem,
+        ..
+    } = counts;
+    printer.note(&match (counted == asked, asked == of) {
+        (true, true) => format!("the tokens of all {of} rows were counted, for free"),
+        (true, false) => format!("the tokens of {counted} of {of} rows were counted, for free"),
+        (false, _) => format!("of {asked} rows to be counted, {counted} were"),
+    });
+    if let Some(problem) = problem {
+        printer.note(&format!("{problem}; {}", problem.hint()));
+    }
 }

@@ -6,13 +6,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use offpeak_client::clock::{Clock, entropy};
-use offpeak_client::{Client, Options};
+use offpeak_client::clock::Clock;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::Book;
-use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::run::{RunEnd, run as run_job};
@@ -24,13 +23,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
+use crate::commands::plan::note_counts;
 use crate::commands::{open_store, runtime};
 use crate::confirm::confirm;
+use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
 use crate::limits::Limits;
 use crate::printer::Printer;
 use crate::progress::Display;
-use crate::settings::{RunSettings, Settings, UpstreamSettings};
+use crate::settings::{RunSettings, Settings};
 use crate::simulated::Simulation;
 use crate::verdict::{self, Stopped};
 
@@ -57,23 +58,16 @@ async fn drive(
         spec,
         choice,
         upstream,
+        probe,
+        counting,
         yes,
     } = run;
-    let (client, clock, seed, simulation) = match upstream {
-        UpstreamSettings::Api { base_url, auth } => {
-            let client = Client::https(base_url, auth, Options::default())?;
-            (client, Clock::system(), entropy(), None)
-        }
-        UpstreamSettings::Simulated { seed, faults } => {
-            let simulation = Simulation::begin(seed, faults);
-            (
-                simulation.client(),
-                simulation.clock,
-                seed,
-                Some(simulation),
-            )
-        }
-    };
+    let Connection {
+        client,
+        clock,
+        seed,
+        simulation,
+    } = Connection::open(upstream)?;
     let store = Arc::new(open_store(&data_dir)?);
     let engine = Engine {
         store,
@@ -107,10 +101,21 @@ async fn drive(
             }
             *job
         }
-        Opened::Fresh(fresh) => match begin(*fresh, &spec, yes, printer).await? {
-            Some(job) => job,
-            None => return Ok(Exit::Usage),
-        },
+        Opened::Fresh(mut fresh) => {
+            if let Some(how) = counting {
+                let counts = fresh.count(how, &display.report()).await;
+                display.clear();
+                let counts = counts.map_err(|error| ExpectedError::engine(&error, false))?;
+                note_counts(&counts, printer);
+            }
+            if let Some(rows) = probe {
+                fresh.probe(rows);
+            }
+            match begin(*fresh, &spec, yes, printer).await? {
+                Some(job) => job,
+                None => return Ok(Exit::Usage),
+            }
+        }
     };
     if simulation.is_some() {
         forget_earlier_simulations(&engine, &job)?;
@@ -119,7 +124,7 @@ async fn drive(
     let interrupt = CancellationToken::new();
     tokio::select! {
         biased;
-        ended = carry_out(&job, engine.clock, simulation.as_ref(), &interrupt, printer) => ended,
+        ended = carry_out(job, engine.clock, simulation.as_ref(), &interrupt, printer) => ended,
         () = interrupted_twice(&interrupt, printer) => {
             Err(ExpectedError::new(Exit::Interrupted, "stopped at once, calls were under way")
                 .hint("the same command goes on from here"))
@@ -177,20 +182,35 @@ fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
 
 /// Runs a job to its end, or to where it has to stop.
 async fn carry_out(
-    job: &Job,
+    mut job: Job,
     clock: Clock,
     simulation: Option<&Simulation>,
     interrupt: &CancellationToken,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
     let display = Display::new(printer, job.facts.rows);
-    let ended = run_job(job, interrupt.clone(), display.report()).await;
+    let mistake = |error| ExpectedError::engine(&error, true);
+    let mut ended = run_job(&job, interrupt.clone(), display.report()).await;
+    if job.is_probing() && matches!(ended, Ok(RunEnd::Done(_))) {
+        job = job.plan_the_rest().await.map_err(mistake)?;
+        display.clear();
+        let about = job.facts.planned_usd_estimate;
+        let about = Estimate {
+            low: about,
+            mid: about,
+            high: about,
+        };
+        printer.note(&format!(
+            "the probe is answered; plan of the whole: {}, about {about}",
+            job.facts.variant
+        ));
+        ended = run_job(&job, interrupt.clone(), display.report()).await;
+    }
     display.clear();
     let bill = simulation.map(Simulation::bill);
-    let mistake = |error| ExpectedError::engine(&error, true);
     match ended.map_err(mistake)? {
         RunEnd::Done(_) => {
-            let manifest = finish(job, bill).await.map_err(mistake)?;
+            let manifest = finish(&job, bill).await.map_err(mistake)?;
             show(&manifest, job.settings.need, printer)
         }
         RunEnd::Stopped {
@@ -200,10 +220,10 @@ async fn carry_out(
         } => {
             let stopped = Stopped::new(&stop, simulation.is_some());
             let now = Timestamp::from_micros(clock.now());
-            let summary = verdict::stopped_summary(&stopped, job, tally.clone(), now);
+            let summary = verdict::stopped_summary(&stopped, &job, tally.clone(), now);
             printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
             if printer.is_json() {
-                printer.json(&stopped_json(&stopped, job, &tally))?;
+                printer.json(&stopped_json(&stopped, &job, &tally))?;
             }
             if upstream.batches > 0 && simulation.is_none() {
                 printer.say(&verdict::left_upstream(&upstream));

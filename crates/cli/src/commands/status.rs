@@ -1,6 +1,7 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
 use offpeak_core::job::shard::{JobId, Shard, ShardRole};
+use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
 use offpeak_report::{ShardCount, StatusView, status_text};
 use offpeak_store::{JobRecord, Store};
@@ -66,6 +67,9 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "rows": view.rows,
         "done": view.tally.outcomes.total(),
         "shards": shards,
+        "unmarked": view.unmarked,
+        "cache_hits": view.tally.cache_hits,
+        "cache_misses": view.tally.cache_misses,
         "cost_picousd": view.tally.cost,
         "cost_usd": view.tally.cost.to_decimal(),
         "held_picousd": view.held,
@@ -111,6 +115,7 @@ fn view(
             let groups = &standing.facts.groups;
             [groups.groups, groups.marked, groups.canaries]
         },
+        unmarked: UnmarkedSum::of(&standing.shards),
         rows: standing.facts.rows,
         shards: counts(&standing.shards),
         tally: verdict::with_invalid(standing.tally.clone(), standing.facts.invalid),

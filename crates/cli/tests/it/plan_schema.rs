@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use offpeak_core::plan::lint::{Looks, Part, Place, Warning};
 use offpeak_core::plan::{
-    Answer, Because, GroupProfile, HitRate, Limits, Need, Plan, Question, Reason, Sums, Workload,
-    decide,
+    Answer, Because, Evidence, GroupProfile, HitRate, Limits, Need, Plan, Question, Reason, Sums,
+    Workload, decide,
 };
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -65,6 +65,7 @@ fn plan(groups: Vec<GroupProfile>, need: Need, limits: Limits) -> Plan {
         need,
         models,
         limits,
+        evidence: Evidence::default(),
     };
     decide(
         &workload,

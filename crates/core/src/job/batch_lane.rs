@@ -139,7 +139,7 @@ impl Machine {
         let submitting =
             |s: &ShardState| matches!(s, ShardState::Planned | ShardState::Submitting(_));
         let free = self.fewer_than(SUBMITTED_AT_ONCE, submitting);
-        let first = !self.waits_for_the_first(now, no);
+        let first = !self.waits_for_the_first(now, no) && !self.waits_for_hits(now, no);
         if waits || !first || !free || !self.may_submit() || !self.batch_pause.is_over(now) {
             return None;
         }

@@ -7,6 +7,7 @@ use crate::job::event::{Act, Write};
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::pace::Window;
 use crate::job::shard::{Proof, ShardNo, ShardState};
+use crate::job::unmark::Unmarked;
 use crate::plan::timing::{HEDGE_OVERHEAD, TURNAROUND};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
@@ -143,7 +144,7 @@ impl Machine {
         }
         for live in self.shards.values_mut() {
             if live.shard.state == ShardState::Planned && live.shard.after.take().is_some() {
-                live.shard.mark = None;
+                live.shard.unmark(Unmarked::LateCanary);
                 let shard = Box::new(live.shard.clone());
                 out.writes.push(Write::Shard {
                     expect: Some("planned"),

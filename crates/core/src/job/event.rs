@@ -8,6 +8,7 @@ use offpeak_wire::message::StopReason;
 use crate::job::outcome::Tally;
 use crate::job::shard::{RowRange, Shard, ShardNo, Upstream};
 use crate::job::speed::Limits;
+use crate::plan::evidence::Observed;
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
 
@@ -250,7 +251,7 @@ pub enum CollectAnswer {
 }
 
 /// What a shard came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settlement {
     /// Its sums.
     pub tally: Tally,
@@ -261,6 +262,8 @@ pub struct Settlement {
     pub stop: Option<(ErrorKind, String)>,
     /// At most three short messages of what failed, each for another reason.
     pub examples: Vec<String>,
+    /// What later plans learn of it, by model.
+    pub observed: Vec<Observed>,
 }
 
 /// Rows of a settled shard that have no terminal outcome.
@@ -320,7 +323,7 @@ pub enum RowAnswer {
 }
 
 /// Something to remember, before any act of the same step is performed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Write {
     /// A shard as it now is; `expect` is the state that it must have in the store, `None` for a
     /// new one.
@@ -332,6 +335,13 @@ pub enum Write {
     },
     /// A movement of money.
     Ledger(LedgerEntry),
+    /// What a shard that is settled in the same step showed of the calls to a model.
+    Observed {
+        /// The shard.
+        shard: ShardNo,
+        /// What it showed.
+        observed: Box<Observed>,
+    },
 }
 
 /// One entry of the ledger.

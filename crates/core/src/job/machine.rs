@@ -15,6 +15,7 @@ use crate::job::pace::{Dice, Pause};
 use crate::job::scouting::Scouting;
 use crate::job::shard::{JobId, Shard, ShardNo, ShardState};
 use crate::job::sync_lane::SyncLane;
+use crate::job::unmark::MarkFacts;
 use crate::units::{Span, Timestamp, Usd};
 
 /// What does not change while a job runs.
@@ -36,6 +37,10 @@ pub struct Facts {
     pub expired_to_sync: bool,
     /// Time that a whole synchronous answer is expected to take at the most.
     pub answer: Span,
+    /// What cache marks need to pay.
+    pub marks: MarkFacts,
+    /// Only the probe has been cut; batches of an earlier life may be of shards to come.
+    pub probing: bool,
 }
 
 /// What one step wants: first remembered, then done.
@@ -228,6 +233,7 @@ impl Machine {
         if self.stop.is_none() {
             self.ask_about_expired(out);
             self.release_from_late_canary(now, out);
+            self.stop_marks_that_lose(out);
             self.hedge(now, out);
             self.scout(now, out);
         }

@@ -15,6 +15,7 @@ mod settlement;
 pub mod shard;
 pub mod speed;
 mod sync_lane;
+pub mod unmark;
 
 pub use event::{Act, Event, Stop, Write};
 pub use machine::{Facts, Machine, Status, Step};

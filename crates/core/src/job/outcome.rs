@@ -144,6 +144,12 @@ pub struct Tally {
     pub cache_write_tokens: u64,
     /// Generated tokens.
     pub output_tokens: u64,
+    /// Answers that read more of their prompt from the cache than they wrote to it.
+    #[serde(default)]
+    pub cache_hits: u64,
+    /// The other answers that wrote to it.
+    #[serde(default)]
+    pub cache_misses: u64,
 }
 
 impl Tally {
@@ -161,6 +167,8 @@ impl Tally {
         self.cache_read_tokens += other.cache_read_tokens;
         self.cache_write_tokens += other.cache_write_tokens;
         self.output_tokens += other.output_tokens;
+        self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
     }
 
     /// Share of prompt tokens that were read from the cache, 0 to 1; `None` without any.

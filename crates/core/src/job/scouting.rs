@@ -114,6 +114,8 @@ impl Machine {
                     live.shard.state,
                     ShardState::Submitting(_) | ShardState::Unknown(_)
                 ) => {}
+            // The run over all shards looks again.
+            None if self.facts.probing => {}
             _ => {
                 let message = format!(
                     "batch {batch} carries the mark of this job for rows that this run has cut \

@@ -10,6 +10,7 @@ use crate::job::machine::{Live, Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::retry::EXPIRED_ROUNDS_MAX;
 use crate::job::shard::{Shard, ShardNo, ShardRole, ShardState};
+use crate::job::unmark::Unmarked;
 use crate::price::Lane;
 use crate::units::{Timestamp, Usd};
 
@@ -32,6 +33,7 @@ impl Machine {
             leftovers,
             stop,
             examples,
+            observed,
         } = *settled;
         let shard = self.live(no).shard.clone();
         if matches!(shard.state, ShardState::Settled(_)) {
@@ -47,6 +49,14 @@ impl Machine {
         self.live_mut(no).shard.reserved = Usd::ZERO;
         let next = leftovers.map(|rest| self.hand_on(now, &shard, rest, out));
         self.move_to(no, ShardState::Settled(Box::new(tally.clone())), out);
+        // In the transaction that settles the shard, which happens once: nothing is learnt twice.
+        out.writes.extend(observed.into_iter().map(|observed| {
+            let observed = Box::new(observed);
+            Write::Observed {
+                shard: no,
+                observed,
+            }
+        }));
         self.sync.close(no);
         self.release_followers(no, next, out);
         if let Some((kind, message)) = stop {
@@ -87,6 +97,7 @@ impl Machine {
             worst,
             reserved: Usd::ZERO,
             mark: leftover_mark(lane, from.mark, rest.rows.len()),
+            unmarked: None,
             after: None,
             state: ShardState::Planned,
         };
@@ -115,7 +126,7 @@ impl Machine {
             let shard = &mut self.live_mut(no).shard;
             shard.after = next_batch;
             if !warmed && next_batch.is_none() {
-                shard.mark = None;
+                shard.unmark(Unmarked::FailedCanary);
             }
             let shard = Box::new(shard.clone());
             out.writes.push(Write::Shard {

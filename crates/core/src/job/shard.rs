@@ -9,6 +9,7 @@ use offpeak_wire::request::Ttl;
 use serde::{Deserialize, Serialize};
 
 use crate::job::outcome::Tally;
+use crate::job::unmark::Unmarked;
 use crate::price::Lane;
 use crate::units::{Timestamp, Usd};
 
@@ -127,6 +128,9 @@ pub struct Shard {
     pub reserved: Usd,
     /// The cache mark spliced into its rows, if any.
     pub mark: Option<Ttl>,
+    /// Why it goes without the mark that it was planned with, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmarked: Option<Unmarked>,
     /// The canary it waits for.
     pub after: Option<ShardNo>,
     /// Where it stands.

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use offpeak_wire::request::Ttl;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::price::Rates;
 
@@ -118,7 +118,7 @@ pub fn hit_threshold(rates: &Rates, ttl: Ttl) -> HitRate {
 }
 
 /// A share of calls, as an exact fraction in lowest terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitRate {
     /// Numerator.
     pub part: u64,

@@ -10,13 +10,12 @@ use crate::price::{Book, Lane, Model, PriceError};
 use crate::units::{Estimate, Span, Timestamp, Usd};
 
 use super::cost::Caching;
-use super::group::{Group, OUTPUT_SHARES, Priced, prefix_tokens, spread};
+use super::evidence::prefix_tokens;
+use super::group::{Group, Priced, spread};
 use super::placement::{Forest, Placement, Reading};
-use super::posterior::HitPosterior;
 use super::route::{Assumptions, Barred, GroupPlan, Plan};
 use super::sensitivity::single;
 use super::timing::{Patience, SYNC_CALLS_PER_MINUTE, TURNAROUND};
-use super::tokens::SPREAD;
 use super::variant::{Saving, Variant, VariantCost};
 use super::warm::{Warming, in_time};
 use super::workload::{Limits, Need, Sums, Workload};
@@ -69,6 +68,8 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
     }
     let case = Case::new(workload, book, now)?;
     let chosen = case.choose(case.patience);
+    let known = &workload.evidence;
+    let heaviest = case.heaviest_model(book);
     Ok(Plan {
         route: chosen.variant.route,
         variant: chosen.variant,
@@ -82,9 +83,10 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
         worst: case.worst(chosen),
         hedge_worst: case.sums.worst,
         assumptions: Assumptions {
-            token_method: "uncalibrated",
-            token_spread: SPREAD,
-            output_shares: OUTPUT_SHARES,
+            token_method: known.method(heaviest).to_string(),
+            token_spread: known.token_spread(heaviest),
+            output_shares: known.output_shares(heaviest),
+            measured_answers: known.answers(heaviest),
             turnaround: TURNAROUND,
             in_time_5m: in_time_share(Ttl::FiveMinutes),
             in_time_1h: in_time_share(Ttl::OneHour),
@@ -93,6 +95,8 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
         },
     })
 }
+
+const LIFETIMES: [Ttl; 2] = [Ttl::FiveMinutes, Ttl::OneHour];
 
 /// A variant with its marks and its cost.
 pub(super) struct Way {
@@ -137,6 +141,7 @@ impl<'a> Case<'a> {
         book: &'a Book,
         now: Timestamp,
     ) -> Result<Self, PriceError> {
+        let evidence = &workload.evidence;
         let models: Vec<&Model> = workload
             .models
             .iter()
@@ -146,20 +151,22 @@ impl<'a> Case<'a> {
         for profile in &workload.groups {
             let model = book.model(&profile.model)?;
             let (sums, bytes, tools) = (&profile.sums, profile.prefix_bytes, profile.has_tools);
-            let priced = Priced::new(model, sums, bytes, tools, now)?;
-            let tokens = prefix_tokens(model, bytes, tools);
+            let priced = Priced::new(model, evidence, sums, bytes, tools, now)?;
+            let tokens = prefix_tokens(evidence, model, bytes, tools);
             groups.push(Group {
                 profile,
                 model,
                 priced,
                 tokens,
-                hits: [HitPosterior::cold(); 2],
+                hits: LIFETIMES.map(|ttl| evidence.hit_rate(&model.id, ttl, sums.rows)),
+                hits_behind_canary: LIFETIMES
+                    .map(|ttl| evidence.hit_rate_behind_canary(&model.id, ttl, sums.rows)),
             });
         }
         let ungrouped = models
             .iter()
             .filter(|_| workload.ungrouped.rows > 0)
-            .map(|model| Priced::new(model, &workload.ungrouped, 0, false, now))
+            .map(|model| Priced::new(model, evidence, &workload.ungrouped, 0, false, now))
             .collect::<Result<_, _>>()?;
         let used = models
             .into_iter()
@@ -179,6 +186,19 @@ impl<'a> Case<'a> {
         };
         case.price();
         Ok(case)
+    }
+
+    /// The id of the model that most rows of groups name, whose assumptions are shown.
+    fn heaviest_model<'b>(&'b self, book: &'b Book) -> &'b str {
+        let of_groups = self
+            .groups
+            .iter()
+            .max_by_key(|group| group.profile.sums.rows);
+        let first = self.models.first().and_then(|id| book.model(id).ok());
+        of_groups
+            .map(|group| group.model)
+            .or(first)
+            .map_or("", |model| model.id.as_str())
     }
 
     /// Finds the marks of every variant, and prices it.

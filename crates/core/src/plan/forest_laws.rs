@@ -56,6 +56,7 @@ pub(super) fn forest(model: &str, shapes: &[Shape], need: Need) -> Workload {
         need,
         models: vec![model.to_owned()],
         limits: Limits::default(),
+        evidence: Evidence::default(),
     }
 }
 

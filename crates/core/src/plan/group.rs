@@ -9,14 +9,11 @@ use crate::units::{Estimate, Timestamp, Usd};
 
 use super::because::Preamble;
 use super::cost::{Caching, Load, break_even_calls, hit_threshold, route_cost};
+use super::evidence::{Evidence, prefix_tokens};
 use super::posterior::HitPosterior;
-use super::tokens::{SPREAD, TokenRange, Tokenizer};
+use super::tokens::TokenRange;
+use super::warm::Warming;
 use super::workload::{GroupProfile, Sums};
-
-/// Generated tokens as shares of `max_tokens`, for the low, expected and high cost.
-pub(super) const OUTPUT_SHARES: [f64; 3] = [0.05, 0.4, 1.0];
-/// Tokens as multiples of the expected ones, likewise.
-const TOKEN_SHARES: [f64; 3] = [1.0 - SPREAD, 1.0, 1.0 + SPREAD];
 
 /// Calls of one model with one load, priced on both lanes.
 pub(super) struct Priced {
@@ -31,24 +28,26 @@ pub(super) struct Priced {
 impl Priced {
     pub(super) fn new(
         model: &Model,
+        evidence: &Evidence,
         sums: &Sums,
         prefix_bytes: u64,
         has_tools: bool,
         now: Timestamp,
     ) -> Result<Self, PriceError> {
-        let tokenizer = Tokenizer::of(&model.id);
+        let token_shares = evidence.token_shares(&model.id);
+        let output_shares = evidence.output_shares(&model.id);
         let per_call = |total: u64| total as f64 / sums.rows.max(1) as f64;
         let own_bytes = sums
             .request_bytes
             .saturating_sub(prefix_bytes.saturating_mul(sums.rows));
-        let own_tokens = per_call(own_bytes) / tokenizer.bytes_per_token();
-        let prefix = prefix_tokens(model, prefix_bytes, has_tools);
+        let own_tokens = per_call(own_bytes) * evidence.tokens_per_byte(&model.id);
+        let prefix = prefix_tokens(evidence, model, prefix_bytes, has_tools);
         let prefix = [prefix.low, prefix.mid, prefix.high];
         let loads = std::array::from_fn(|k| Load {
             calls: sums.rows,
             prefix: prefix[k] as f64,
-            suffix: own_tokens * TOKEN_SHARES[k],
-            output: per_call(sums.max_tokens) * OUTPUT_SHARES[k],
+            suffix: own_tokens * token_shares[k],
+            output: per_call(sums.max_tokens) * output_shares[k],
         });
         let [_, expected, _] = &loads;
         let prompt = expected.prefix + expected.suffix;
@@ -123,15 +122,6 @@ impl Priced {
     }
 }
 
-pub(super) fn prefix_tokens(model: &Model, prefix_bytes: u64, has_tools: bool) -> TokenRange {
-    let hidden = if has_tools {
-        model.hidden_tool_tokens
-    } else {
-        0
-    };
-    Tokenizer::of(&model.id).estimate(prefix_bytes).plus(hidden)
-}
-
 /// A group and what is known of its preamble.
 pub(super) struct Group<'a> {
     pub(super) profile: &'a GroupProfile,
@@ -140,6 +130,8 @@ pub(super) struct Group<'a> {
     pub(super) tokens: TokenRange,
     /// What is believed of the hits of a batch with a cold start, for five minutes and an hour.
     pub(super) hits: [HitPosterior; 2],
+    /// The same of a batch behind a canary, if anything was learnt of such ones.
+    pub(super) hits_behind_canary: [Option<HitPosterior>; 2],
 }
 
 impl Group<'_> {
@@ -155,15 +147,34 @@ impl Group<'_> {
         }
     }
 
+    /// What was learnt of batches behind a canary.
+    pub(super) fn hits_behind_canary(&self, ttl: Ttl) -> Option<&HitPosterior> {
+        let [five, hour] = &self.hits_behind_canary;
+        match ttl {
+            Ttl::FiveMinutes => five.as_ref(),
+            Ttl::OneHour => hour.as_ref(),
+        }
+    }
+
     /// The hit rate that is expected of a cold start, in millionths.
     pub(super) fn expected_hits(&self, ttl: Ttl) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a million"
-        )]
-        let millionths = (self.hits(ttl).mean() * 1e6).round() as u32;
-        millionths
+        millionths(self.hits(ttl))
+    }
+
+    /// The hit rate that was learnt of batches behind a canary, in millionths.
+    pub(super) fn learnt_hits_behind_canary(&self, ttl: Ttl) -> Option<u32> {
+        self.hits_behind_canary(ttl).map(millionths)
+    }
+
+    /// Whether what was learnt speaks for a mark, or at least not against it.
+    pub(super) fn is_learnt(&self, warming: Warming, rates: &Rates, ttl: Ttl) -> bool {
+        match warming {
+            Warming::Cold => self.hits(ttl).pays(rates, ttl),
+            Warming::Canary => self
+                .hits_behind_canary(ttl)
+                .is_none_or(|belief| !belief.loses(hit_threshold(rates, ttl))),
+            _ => true,
+        }
     }
 
     /// Whether a mark of ours pays for so many calls, by the expected length.
@@ -200,6 +211,16 @@ impl Group<'_> {
             pays_from_hit_rate: hit_threshold(&self.priced.sync, ttl),
         }
     }
+}
+
+fn millionths(belief: &HitPosterior) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a million"
+    )]
+    let millionths = (belief.mean() * 1e6).round() as u32;
+    millionths
 }
 
 /// The lifetime that is spoken of where no mark is set: synchronous calls follow each other, the

@@ -52,6 +52,7 @@ fn workload(groups: Vec<GroupProfile>, need: Need) -> Workload {
         need,
         models,
         limits: Limits::default(),
+        evidence: Evidence::default(),
     }
 }
 

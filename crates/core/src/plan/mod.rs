@@ -20,6 +20,7 @@ mod clairvoyant;
 mod conversation;
 pub(crate) mod cost;
 mod decide;
+pub mod evidence;
 mod explain;
 mod group;
 pub mod lint;
@@ -51,6 +52,7 @@ pub use clairvoyant::{PrefixRates, offline_optimum, timeless_optimum};
 pub use conversation::{Turn, conversation_marks, within_look_back};
 pub use cost::{Caching, Expense, HitRate, Load, break_even_calls, hit_threshold, route_cost};
 pub use decide::{PlanError, decide};
+pub use evidence::Evidence;
 pub use marks::{
     Crossing, Marking, best_marks, expected_crossings, marked_cost, timed_crossings,
     warmed_crossings,

@@ -186,8 +186,7 @@ impl Forest {
                 let own = u128::from(group.profile.sums.rows);
                 crossing.plain = own * u128::from(rates.input) * MILLION;
                 let asked = |ttl| {
-                    let learnt =
-                        reading.warming != Warming::Cold || group.hits(ttl).pays(rates, ttl);
+                    let learnt = group.is_learnt(reading.warming, rates, ttl);
                     (reading.marks.allow(ttl) && self.open[place] && learnt).then_some(ttl)
                 };
                 let price = |ttl| self.crossing(group, place, ttl, rates, reading);
@@ -334,9 +333,14 @@ impl Forest {
 
 /// What a marked token costs a call that goes with the others, in millionths of a picodollar.
 fn expected_rate(group: &Group<'_>, ttl: Ttl, rates: &Rates, reading: Reading) -> u128 {
-    let warm = match reading.warming {
-        Warming::Cold => group.expected_hits(ttl),
-        _ => in_time(reading.lane, ttl, reading.turnaround),
+    let learnt = match reading.warming {
+        Warming::Cold => Some(group.expected_hits(ttl)),
+        Warming::Canary => group.learnt_hits_behind_canary(ttl),
+        _ => None,
+    };
+    let warm = match learnt {
+        Some(learnt) => learnt,
+        None => in_time(reading.lane, ttl, reading.turnaround),
     };
     let warm = u128::from(warm).min(MILLION);
     warm * u128::from(rates.read) + (MILLION - warm) * u128::from(write_rate(rates, ttl))

@@ -9,12 +9,14 @@ use offpeak_wire::request::Ttl;
 
 use crate::price::Rates;
 
-use super::cost::hit_threshold;
+use super::cost::{HitRate, hit_threshold};
 
 /// Rows that the first belief weighs.
 const PRIOR_ROWS: f64 = 10.0;
 /// Of these, those that hit: as good as none, but not impossible.
 const PRIOR_HITS: f64 = 0.1;
+/// Rows of one group in one batch count as at most so many.
+const TELLING_ROWS: u64 = 100;
 /// The quantile that decides.
 const CAUTION: f64 = 0.1;
 
@@ -42,6 +44,32 @@ impl HitPosterior {
             hits: self.hits + hits as f64,
             misses: self.misses + misses as f64,
         }
+    }
+
+    /// The belief about a batch that follows a canary, before it was seen: anything is possible.
+    #[must_use]
+    pub fn led() -> Self {
+        Self {
+            hits: 1.0,
+            misses: 1.0,
+        }
+    }
+
+    /// The belief after more evidence that need not be whole rows.
+    #[must_use]
+    pub fn weighed(self, hits: f64, misses: f64) -> Self {
+        Self {
+            hits: self.hits + hits.max(0.0),
+            misses: self.misses + misses.max(0.0),
+        }
+    }
+
+    /// The belief after so many more rows of one batch. They share their fate, so however many they
+    /// are, they say no more than a hundred.
+    #[must_use]
+    pub fn after_group(self, hits: u64, misses: u64) -> Self {
+        let (hits, misses) = telling(hits, misses, 1);
+        self.weighed(hits, misses)
     }
 
     /// The expected hit rate.
@@ -73,6 +101,21 @@ impl HitPosterior {
         // The lower tenth lies below the mean, and is much dearer to find.
         self.mean() > needed && self.quantile(CAUTION) > needed
     }
+
+    /// Whether marks lose even if the hit rate is at the upper tenth of what is believed.
+    #[must_use]
+    pub fn loses(&self, threshold: HitRate) -> bool {
+        let needed = threshold.share();
+        self.mean() < needed && self.quantile(1.0 - CAUTION) < needed
+    }
+}
+
+/// Rows of so many groups as evidence: rows of one group in one batch share their fate.
+pub(super) fn telling(hits: u64, misses: u64, groups: u64) -> (f64, f64) {
+    let rows = hits.saturating_add(misses);
+    let telling = TELLING_ROWS.saturating_mul(groups.max(1));
+    let share = telling.min(rows) as f64 / rows.max(1) as f64;
+    (hits as f64 * share, misses as f64 * share)
 }
 
 /// The beta distribution's share below `x`, by the continued fraction of the incomplete beta function

@@ -212,12 +212,15 @@ pub struct GroupPlan {
 /// What the estimates rest on until something was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assumptions {
-    /// How tokens were derived from bytes; `uncalibrated` until counts are known.
-    pub token_method: &'static str,
+    /// How tokens were derived from bytes, of the model that most rows name: `uncalibrated` until
+    /// something was counted or billed.
+    pub token_method: String,
     /// How far the token counts may be off either way, as a share.
     pub token_spread: f64,
     /// Generated tokens as shares of `max_tokens`: low, expected, high.
     pub output_shares: [f64; 3],
+    /// Answers that these shares were measured on; 0 if they are assumed.
+    pub measured_answers: u64,
     /// A batch's typical turnaround.
     #[serde(rename = "turnaround_us")]
     pub turnaround: Span,

@@ -2,12 +2,14 @@
 //!
 //! Leaves out the rows themselves and how they were grouped (ingest, in `offpeak-engine`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::{Span, Usd};
 
+use super::evidence::Evidence;
+
 /// When the answers are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
     /// Somebody waits for each answer.
@@ -23,7 +25,7 @@ pub enum Need {
 }
 
 /// What the user rules out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The most that the rows may cost.
     pub budget: Option<Usd>,
@@ -32,7 +34,7 @@ pub struct Limits {
 }
 
 /// Sums over rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Rows.
     pub rows: u64,
@@ -61,7 +63,7 @@ impl Sums {
 ///
 /// Preambles are nested where prompts share more than tools and system prompt: some calls share a
 /// document, all of them the instructions in front of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupProfile {
     /// The number that the rows know their group by.
     pub id: u32,
@@ -80,7 +82,7 @@ pub struct GroupProfile {
 }
 
 /// The rows to be routed together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// All rows: those of the groups and the ungrouped ones.
     pub rows: u64,
@@ -94,6 +96,9 @@ pub struct Workload {
     pub models: Vec<String>,
     /// What is ruled out.
     pub limits: Limits,
+    /// What was learnt from earlier runs or counted; by default nothing.
+    #[serde(skip)]
+    pub evidence: Evidence,
 }
 
 impl Workload {

@@ -97,7 +97,7 @@ impl Composer {
 }
 
 /// Reads a message. Files are read by one thread each, so the place to read from may be the file's.
-fn read_at(file: &File, kept: &Kept, message: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn read_at(file: &File, kept: &Kept, message: &mut Vec<u8>) -> io::Result<()> {
     message.resize(kept.len as usize, 0);
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_exact_at(file, message, kept.offset);

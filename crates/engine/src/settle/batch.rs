@@ -17,6 +17,7 @@ use offpeak_wire::result::{ResultLine, RowResult};
 use super::answer::Answer;
 use super::kept::KeptIn;
 use super::line::Reason;
+use super::observe::observe;
 use super::results::{Found, Line, Results};
 use super::row::{Part, Received, Row, Travel, attempts_before};
 use super::segment::SegmentWriter;
@@ -66,6 +67,7 @@ pub fn settle_batch(
         tally: whole.tally,
         leftovers,
         stop: whole.stop,
+        observed: observe(ctx, shard)?,
     })
 }
 

@@ -13,6 +13,7 @@ mod examples;
 pub(crate) mod kept;
 pub(crate) mod line;
 mod lines;
+mod observe;
 pub(crate) mod priced;
 mod results;
 mod row;
@@ -43,6 +44,8 @@ pub struct SettleContext<'a> {
     pub book: &'a Book,
     /// The models that its rows name by number.
     pub models: &'a [String],
+    /// Its marked rows follow rows that were sent ahead of them.
+    pub led: bool,
     /// The user gave the job up: nothing is tried again, so every row is final.
     pub canceled: bool,
 }

@@ -43,14 +43,20 @@ fn priced_as(
         Err(PriceError::NotBatchable { .. }) => naive,
         priced => priced?,
     };
+    let (read, written) = (
+        usage.cache_read_input_tokens,
+        usage.cache_creation_input_tokens,
+    );
     Ok(Tally {
         cost,
         naive,
         plain_batch,
         input_tokens: usage.input_tokens,
-        cache_read_tokens: usage.cache_read_input_tokens,
-        cache_write_tokens: usage.cache_creation_input_tokens,
+        cache_read_tokens: read,
+        cache_write_tokens: written,
         output_tokens: usage.output_tokens,
+        cache_hits: u64::from(read > written),
+        cache_misses: u64::from(written > 0 && read <= written),
         ..Tally::default()
     })
 }

@@ -13,6 +13,7 @@ use offpeak_wire::message::MessageView;
 use super::answer::Answer;
 use super::kept::KeptIn;
 use super::line::Reason;
+use super::observe::observe;
 use super::row::{Part, Received, Row, Travel, attempts_before};
 use super::rows::{load_rows, position_of};
 use super::segment::SegmentWriter;
@@ -73,6 +74,7 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
         tally: part.tally,
         leftovers: None,
         stop: None,
+        observed: observe(ctx, shard)?,
     })
 }
 

@@ -57,6 +57,7 @@ impl Job {
             job: &self.id,
             book: Book::embedded(),
             models: &self.models,
+            led: false,
             canceled: self.canceled,
         }
     }
@@ -75,6 +76,7 @@ impl Job {
             bytes: 0,
             worst: Usd::ZERO,
             mark: None,
+            unmarked: None,
             after: None,
             reserved: Usd::ZERO,
             state: ShardState::Running,

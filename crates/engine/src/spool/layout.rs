@@ -60,6 +60,12 @@ impl SpoolDir {
         self.root.join("index.bin")
     }
 
+    /// The sums that the rest of a probed job is planned on.
+    #[must_use]
+    pub fn workload(&self) -> PathBuf {
+        self.root.join("workload.json")
+    }
+
     /// A file of row references.
     #[must_use]
     pub fn refs(&self, file: u32) -> PathBuf {

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
-use offpeak_core::units::Usd;
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -49,6 +51,8 @@ pub(crate) struct Lab {
     now: i64,
     pub(crate) spec: JobSpec,
     pub(crate) choice: Choice,
+    /// Rows that go before the others are planned.
+    pub(crate) probe: Option<u32>,
     seed: u64,
 }
 
@@ -92,6 +96,7 @@ impl Lab {
             now: START,
             spec,
             choice,
+            probe: None,
             seed,
         }
     }
@@ -102,6 +107,15 @@ impl Lab {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.path("data")
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::open(&self.data_dir().join("jobs.db")).unwrap()
+    }
+
+    /// The moment at which the next life begins.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now)
     }
 
     /// Loses everything that the machine knew.
@@ -142,17 +156,53 @@ impl Lab {
         life
     }
 
+    /// Reads and plans the job with counted rows, without running it.
+    pub(crate) fn plan_counted(&mut self, how: Counting) -> (Plan, Counts, i64) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let clock = Clock::starting_at(self.now);
+            let engine = self.engine(clock);
+            let silent: Report = Arc::new(|_: Progress| {});
+            let planned = plan_counted(&engine, &self.spec, how, &silent).await;
+            let (planned, counts) = planned.unwrap();
+            (planned.plan, counts, clock.now() - self.now)
+        })
+    }
+
+    /// What the upstream has billed.
+    pub(crate) fn bill(&self) -> Usd {
+        Usd::from_pico(self.world.lock().unwrap().bill().total())
+    }
+
     async fn life(&self, clock: Clock) -> Life {
         let engine = self.engine(clock);
         let silent: Report = Arc::new(|_: Progress| {});
-        let job = match open(&engine, &self.spec, self.choice, silent.clone())
+        let mut job = match open(&engine, &self.spec, self.choice, silent.clone())
             .await
             .unwrap()
         {
             Opened::Finished(manifest) => return Life::Finished(manifest),
             Opened::Unfinished(job) => *job,
-            Opened::Fresh(fresh) => fresh.commit().await.unwrap(),
+            Opened::Fresh(mut fresh) => {
+                if let Some(rows) = self.probe {
+                    fresh.probe(rows);
+                }
+                fresh.commit().await.unwrap()
+            }
         };
+        if job.is_probing() {
+            match run(&job, CancellationToken::new(), silent.clone())
+                .await
+                .unwrap()
+            {
+                RunEnd::Done(_) => job = job.plan_the_rest().await.unwrap(),
+                end @ RunEnd::Stopped { .. } => return Life::Ended(Box::new(end)),
+            }
+        }
         match run(&job, CancellationToken::new(), silent).await.unwrap() {
             RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
             end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),
@@ -258,7 +308,7 @@ impl Lab {
     }
 
     fn engine_ledger(&self, manifest: &Manifest) -> offpeak_store::LedgerSums {
-        let store = Store::open(&self.data_dir().join("jobs.db")).unwrap();
+        let store = self.store();
         let id = offpeak_core::job::shard::JobId::parse(&manifest.job).unwrap();
         store.ledger(&id).unwrap()
     }

@@ -1,7 +1,7 @@
 //! The plan screen: each decision that a newcomer should be able to follow.
 
 use offpeak_core::plan::lint::{Looks, Part, Place, Warning};
-use offpeak_core::plan::{GroupProfile, Limits, Need, Plan, Sums, Workload, decide};
+use offpeak_core::plan::{Evidence, GroupProfile, Limits, Need, Plan, Sums, Workload, decide};
 use offpeak_core::price::{Book, Ceiling, Lane};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_report::{PlanContext, plan_text};
@@ -56,6 +56,7 @@ fn limited(groups: Vec<GroupProfile>, need: Need, limits: Limits) -> Plan {
         need,
         models,
         limits,
+        evidence: Evidence::default(),
     };
     decide(&workload, Book::embedded(), now()).unwrap()
 }

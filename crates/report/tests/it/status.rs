@@ -1,7 +1,8 @@
 //! A job under way.
 
 use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
-use offpeak_core::plan::Route;
+use offpeak_core::job::unmark::{Unmarked, UnmarkedSum};
+use offpeak_core::plan::{HitRate, Route};
 use offpeak_core::units::Span;
 use offpeak_report::{ShardCount, StatusView, status_text};
 
@@ -25,6 +26,18 @@ fn a_job_under_way() {
         state: "running".to_owned(),
         route: Route::BatchCache,
         groups: [3, 2, 2],
+        unmarked: vec![UnmarkedSum {
+            why: Unmarked::NoHits {
+                hits: 12,
+                misses: 1_187,
+                needed: HitRate {
+                    part: 10,
+                    whole: 19,
+                },
+            },
+            shards: 1,
+            rows: 933,
+        }],
         rows: 4_133,
         shards: vec![
             shard("canary", "settled", 1, 1),
@@ -39,6 +52,8 @@ fn a_job_under_way() {
             cost: usd("0.1234567"),
             unknown: usd("0.002"),
             unknown_calls: 1,
+            cache_hits: 12,
+            cache_misses: 1_188,
             ..Tally::default()
         },
         held: usd("3.7"),

@@ -11,10 +11,12 @@ use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
     Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
 };
+use offpeak_core::plan::evidence::{HitCount, Observed, Start};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
-use offpeak_store::{JobRecord, JobState, LedgerSums, Store, StoreError};
+use offpeak_store::{JobRecord, JobState, LedgerSums, Observation, Store, StoreError};
 use offpeak_wire::batch::BatchId;
+use offpeak_wire::request::Ttl;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -74,7 +76,8 @@ fn shard(no: u32) -> Shard {
         bytes: 12_345,
         worst: Usd::from_pico(i128::from(u64::MAX) * 3),
         reserved: Usd::from_pico(7),
-        mark: Some(offpeak_wire::request::Ttl::OneHour),
+        mark: Some(Ttl::OneHour),
+        unmarked: None,
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }
@@ -177,6 +180,87 @@ fn a_new_shard_does_not_replace_one_that_exists() {
         store.commit(&id(1), at(1), &[again]),
         Err(StoreError::Moved { .. })
     ));
+}
+
+#[test]
+fn a_job_is_extended_whole_and_only_as_it_was_seen() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store
+        .create_job(&job(1, "a", 1), &[shard(5)], None)
+        .unwrap();
+    // A shard that exists: neither the facts nor the other shard are written.
+    assert!(
+        store
+            .extend_job(&id(1), "{}", "new", &[shard(0), shard(5)])
+            .is_err()
+    );
+    assert_eq!(store.job(&id(1)).unwrap(), Some(job(1, "a", 1)));
+    assert_eq!(store.shards(&id(1)).unwrap(), [shard(5)]);
+    store
+        .extend_job(&id(1), "{}", "new", &[shard(0), shard(1)])
+        .unwrap();
+    assert_eq!(store.job(&id(1)).unwrap().unwrap().facts, "new");
+    assert_eq!(
+        store.shards(&id(1)).unwrap(),
+        [shard(0), shard(1), shard(5)]
+    );
+    // Somebody who still saw the old facts.
+    assert!(
+        store
+            .extend_job(&id(1), "{}", "newer", &[shard(2)])
+            .is_err()
+    );
+}
+
+/// What a shard showed: one call, and a group of two rows that hit.
+fn observed(model: &str, tokens: u64) -> Observed {
+    let mut observed = Observed {
+        model: model.to_owned(),
+        hits: vec![HitCount {
+            ttl: Ttl::OneHour,
+            class: 1,
+            start: Start::Led,
+            groups: 1,
+            hits: 2,
+            misses: 0,
+        }],
+        ..Observed::default()
+    };
+    observed.tokens.note(1_000, tokens);
+    observed.outputs.note(10, 100);
+    observed
+}
+
+#[test]
+fn what_a_shard_showed_is_kept_once_with_its_settlement() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
+    let settled = ShardState::Settled(Box::default());
+    let step = [
+        moved(shard(0), "planned", settled),
+        Write::Observed {
+            shard: ShardNo(0),
+            observed: Box::new(observed("m", 250)),
+        },
+        Write::Observed {
+            shard: ShardNo(0),
+            observed: Box::new(observed("n", 300)),
+        },
+    ];
+    store.commit(&id(1), at(7), &step).unwrap();
+    // The same step again is refused as a whole.
+    assert!(store.commit(&id(1), at(8), &step).is_err());
+    let fixture = fixture.reopened();
+    let expected = [("m", 250), ("n", 300)].map(|(model, tokens)| Observation {
+        job_name: "a".to_owned(),
+        at: at(7),
+        observed: observed(model, tokens),
+    });
+    assert_eq!(fixture.store.observations(at(0)).unwrap(), expected);
+    assert_eq!(fixture.store.observations(at(8)).unwrap(), []);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod batch;
 mod deadline;
 mod sync;
+mod unmark;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use offpeak_wire::request::Ttl;
 use crate::job::event::{Act, Event, Leftovers, Scouted, Settlement, SubmitAnswer, Write};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, ShardState};
+use crate::job::unmark::MarkFacts;
 use crate::job::{Facts, Machine, Status, Step};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
@@ -35,6 +37,8 @@ fn facts() -> Facts {
         past_guard: false,
         expired_to_sync: false,
         answer: Span::from_secs(10),
+        marks: MarkFacts::default(),
+        probing: false,
     }
 }
 
@@ -53,6 +57,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         worst: dollars(i128::from(rows)),
         reserved: Usd::ZERO,
         mark: None,
+        unmarked: None,
         after: None,
         state: ShardState::Planned,
     }

@@ -1,0 +1,42 @@
+//! The way upstream that the settings ask for: the API, or a simulated one in this process.
+//!
+//! Leaves out which calls are made (`offpeak-engine`).
+
+use offpeak_client::clock::{Clock, entropy};
+use offpeak_client::{Client, Options};
+
+use crate::error::ExpectedError;
+use crate::settings::UpstreamSettings;
+use crate::simulated::Simulation;
+
+/// A client, the clock it lives by, and the seed of its dice.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) seed: u64,
+    /// The world at the other end, if it is one of ours.
+    pub(crate) simulation: Option<Simulation>,
+}
+
+impl Connection {
+    /// Nothing is sent yet. With a simulated upstream, call it in a runtime whose time is paused.
+    pub(crate) fn open(upstream: UpstreamSettings) -> Result<Self, ExpectedError> {
+        Ok(match upstream {
+            UpstreamSettings::Api { base_url, auth } => Self {
+                client: Client::https(base_url, auth, Options::default())?,
+                clock: Clock::system(),
+                seed: entropy(),
+                simulation: None,
+            },
+            UpstreamSettings::Simulated { seed, faults } => {
+                let simulation = Simulation::begin(seed, faults);
+                Self {
+                    client: simulation.client(),
+                    clock: simulation.clock,
+                    seed,
+                    simulation: Some(simulation),
+                }
+            }
+        })
+    }
+}

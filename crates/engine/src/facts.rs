@@ -1,0 +1,120 @@
+//! What the store keeps of a job beside its shards: what it was made of and what was decided for it.
+//!
+//! Leaves out how a job is made (`start`) and what its shards come to (`settle`).
+
+use std::path::PathBuf;
+
+use offpeak_core::job::unmark::MarkFacts;
+use offpeak_core::plan::{self, Plan};
+use offpeak_store::JobRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::error::EngineError;
+use crate::ingest::{Group, RowSums};
+
+/// What the store keeps of a job beside its shards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobFacts {
+    /// The models that rows name by number.
+    pub models: Vec<String>,
+    /// Rows of the input.
+    pub rows: u64,
+    /// Rows that can never be sent.
+    pub invalid: u64,
+    /// The route that the plan took.
+    pub route: String,
+    /// The same with its marks and how the cache is first filled, for people.
+    #[serde(default)]
+    pub variant: String,
+    /// The prefix groups of the plan.
+    #[serde(default)]
+    pub groups: GroupFacts,
+    /// What the marks of the plan need to pay.
+    #[serde(default)]
+    pub marks: MarkFacts,
+    /// Why that route: questions, answers, facts and sentences, as the plan gave them.
+    #[serde(default)]
+    pub reasons: Vec<serde_json::Value>,
+    /// The expected cost, in dollars: an estimate.
+    pub planned_usd_estimate: f64,
+    /// The date of the price book.
+    pub prices_as_of: String,
+    /// The input.
+    pub input: PathBuf,
+    /// BLAKE3 of its bytes, hex.
+    pub input_digest: String,
+    /// The output.
+    pub output: PathBuf,
+    /// Seconds that a whole synchronous answer is expected to take at the most.
+    pub answer_seconds: i64,
+    /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
+    pub unbounded: Option<(u64, String)>,
+    /// Only the probe was planned and cut so far.
+    #[serde(default)]
+    pub probing: bool,
+    /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
+    pub scout: bool,
+}
+
+impl JobFacts {
+    /// The same with another plan.
+    pub(crate) fn planned(self, plan: &Plan) -> Self {
+        Self {
+            route: plan.route.as_str().to_owned(),
+            variant: plan.variant.to_string(),
+            groups: GroupFacts::of(plan),
+            reasons: plan
+                .reasons
+                .iter()
+                .map(|reason| serde_json::json!(reason))
+                .collect(),
+            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            ..self
+        }
+    }
+}
+
+/// How many prefix groups a plan has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// All of them.
+    pub groups: u64,
+    /// Those whose rows are given a cache mark.
+    pub marked: u64,
+    /// Those that send a row ahead.
+    pub canaries: u64,
+}
+
+impl GroupFacts {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let count = |counts: fn(&plan::GroupPlan) -> bool| {
+            let groups = plan.groups.iter().filter(|group| counts(group));
+            u64::try_from(groups.count()).unwrap_or(u64::MAX)
+        };
+        Self {
+            groups: count(|_| true),
+            marked: count(|group| group.mark.is_some()),
+            canaries: count(|group| group.canary),
+        }
+    }
+}
+
+/// The facts of a stored job.
+pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
+    serde_json::from_str(&record.facts).map_err(|error| {
+        let (what, detail) = ("job", error.to_string());
+        offpeak_store::StoreError::Damaged { what, detail }.into()
+    })
+}
+
+/// Time that a whole answer takes at the most: the longest average of a group, at a cautious speed.
+pub(crate) fn answer_seconds(ungrouped: &RowSums, groups: &[Group]) -> i64 {
+    const TOKENS_PER_SECOND: u64 = 40;
+    const FIRST_TOKEN_SECONDS: u64 = 3;
+    let sums = groups.iter().map(|group| &group.sums).chain([ungrouped]);
+    let tokens = sums
+        .map(|sums| sums.max_tokens / sums.rows.max(1))
+        .max()
+        .unwrap_or(0);
+    i64::try_from(FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND).unwrap_or(i64::MAX)
+}

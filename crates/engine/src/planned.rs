@@ -1,0 +1,170 @@
+//! Reading a job's rows and planning them: from sums over the input to the way it is cut.
+//!
+//! Leaves out the decision (`offpeak_core::plan`), and making a job of it (`start`).
+
+use std::collections::BTreeMap;
+
+use offpeak_core::job::unmark::MarkFacts;
+use offpeak_core::plan::lint::Warning;
+use offpeak_core::plan::{self, GroupProfile, Plan, Route, Sums, Workload};
+use offpeak_core::price::{Book, Lane};
+use offpeak_core::units::Timestamp;
+use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
+
+use crate::cut::{CutPlan, GroupCut, on_lane};
+use crate::error::EngineError;
+use crate::ingest::{Group, Ingested, RowSums, ingest};
+use crate::lint::warnings;
+use crate::marks::mark_facts;
+use crate::progress::{Progress, Report};
+use crate::spec::{JobSpec, Need};
+use crate::spool::SpoolDir;
+
+/// Reads and plans a job without writing anything.
+///
+/// # Errors
+/// If the input is bad or a price is missing.
+pub fn plan_only(
+    spec: &JobSpec,
+    book: &Book,
+    evidence: plan::Evidence,
+    now: Timestamp,
+    report: &Report,
+) -> Result<Planned, EngineError> {
+    let ingested = read(spec, book, now, None, report)?;
+    let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
+    Ok(Planned {
+        warnings: warnings(&ingested, &plan, book, now),
+        ingested,
+        plan,
+    })
+}
+
+/// A job that was only read and planned.
+#[derive(Debug)]
+pub struct Planned {
+    /// What was read.
+    pub ingested: Ingested,
+    /// What was decided.
+    pub plan: Plan,
+    /// What is worth changing in the rows, dearest first.
+    pub warnings: Vec<Warning>,
+}
+
+pub(crate) fn read(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    spool: Option<&SpoolDir>,
+    report: &Report,
+) -> Result<Ingested, EngineError> {
+    let of = std::fs::metadata(&spec.source.input)
+        .ok()
+        .map(|meta| meta.len());
+    let tell = |bytes| report(Progress::Reading { bytes, of });
+    Ok(ingest(spec, book, now, spool, &tell)?)
+}
+
+/// The plan, unless the budget could not even pay for the dearest row.
+pub(crate) fn decide(
+    spec: &JobSpec,
+    ingested: &Ingested,
+    evidence: plan::Evidence,
+    book: &Book,
+    now: Timestamp,
+) -> Result<(Plan, MarkFacts), EngineError> {
+    let workload = workload(spec, ingested, evidence);
+    let plan = plan::decide(&workload, book, now)?;
+    let marks = mark_facts(&workload, &plan, book, now).map_err(plan::PlanError::from)?;
+    if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
+        let worst = on_lane(plan.route.lane(), worst);
+        if budget < worst {
+            return Err(EngineError::BudgetBelowRow {
+                path: spec.source.input.clone(),
+                line,
+                worst,
+                budget,
+            });
+        }
+    }
+    Ok((plan, marks))
+}
+
+/// The sums that the planner decides on.
+pub(crate) fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evidence) -> Workload {
+    let model = |number: u16| {
+        ingested
+            .models
+            .get(usize::from(number))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let group = |group: &Group| GroupProfile {
+        id: group.id,
+        parent: None,
+        model: model(group.model),
+        prefix_bytes: group.prefix_bytes,
+        caller_marked: group.caller_marked,
+        has_tools: group.has_tools,
+        sums: sums(&group.sums),
+    };
+    Workload {
+        rows: ingested.rows - ingested.invalid,
+        ungrouped: sums(&ingested.ungrouped),
+        groups: ingested.groups.iter().map(group).collect(),
+        need: match spec.need {
+            Need::Seconds => plan::Need::Seconds,
+            Need::Within(slack) => plan::Need::By { slack },
+            Need::Whenever => plan::Need::Whenever,
+        },
+        models: ingested.models.clone(),
+        evidence,
+        limits: plan::Limits {
+            budget: spec.budget,
+            zero_data_retention: spec.zero_data_retention,
+        },
+    }
+}
+
+fn sums(sums: &RowSums) -> Sums {
+    let RowSums {
+        rows,
+        request_bytes,
+        max_tokens,
+        worst,
+    } = *sums;
+    Sums {
+        rows,
+        request_bytes,
+        max_tokens,
+        worst,
+    }
+}
+
+pub(crate) fn cut_plan(plan: &Plan) -> CutPlan {
+    let lane = match plan.route {
+        Route::Sync | Route::SyncCache => Lane::Sync,
+        Route::Batch | Route::BatchCache => Lane::Batch,
+    };
+    let groups: BTreeMap<u32, GroupCut> = plan
+        .groups
+        .iter()
+        .map(|group| {
+            (
+                group.id,
+                GroupCut {
+                    mark: group.mark,
+                    canary: group.canary,
+                },
+            )
+        })
+        .collect();
+    let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
+    CutPlan {
+        lane,
+        groups,
+        rows_max,
+        bytes_max: MAX_BATCH_BYTES,
+        worst_max: None,
+    }
+}
