@@ -264,7 +264,7 @@ proptest! {
         calls in calls(), rates in rows(), upstream in upstreams(),
     ) {
         // Where answers did read, one more that was trusted to may cost a write on top.
-        let surprise = match upstream {
+        let surprise = match &upstream {
             Upstream::Blind => 0,
             Upstream::Whimsical(_) | Upstream::Caches { .. } => 2,
         };

@@ -117,7 +117,7 @@ impl Stake {
     /// Whether it can bear what is trusted to be a read.
     pub(super) fn bears_read(&self, purpose: Purpose, tokens: u64, rates: &Rates) -> bool {
         let read = above(rates.read, purpose.plain(rates), tokens).max(0);
-        self.lost + read <= LIMIT * above(rates.input, 0, tokens)
+        self.lost + read + placeholder(purpose, rates) <= LIMIT * above(rates.input, 0, tokens)
     }
 
     /// The same if everything under way came back for nothing.
