@@ -1,7 +1,7 @@
 //! Shards and the ledger: the writes of one step of the machine, committed together.
 
 use offpeak_core::job::event::{LedgerEntry, Write};
-use offpeak_core::job::shard::{JobId, Shard};
+use offpeak_core::job::shard::{JobId, Proof, Shard, ShardState};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::batch::BatchId;
@@ -61,27 +61,24 @@ impl Store {
         let mut statement =
             connection.prepare_cached("SELECT body FROM shard WHERE job = ? ORDER BY no")?;
         let rows = statement.query_map([job.as_str()], |row| row.get::<_, String>(0))?;
-        rows.map(|body| {
-            let body = body?;
-            serde_json::from_str(&body).map_err(|e| StoreError::Damaged {
-                what: "shard",
-                detail: e.to_string(),
-            })
-        })
-        .collect()
+        rows.map(|body| read_shard(&body?)).collect()
     }
 
-    /// Whether any shard of any job owns this batch.
+    /// Whether any shard of any job certainly owns this batch. One that only took it for its own,
+    /// because time and row count fit, does not: it may be the lost batch of another job.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails or a shard does not decode.
     pub fn owns_batch(&self, batch: &BatchId) -> Result<bool, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached("SELECT 1 FROM shard WHERE batch = ?")?;
-        Ok(statement
-            .query_row([batch.as_str()], |_| Ok(()))
-            .optional()?
-            .is_some())
+        let mut statement = connection.prepare_cached("SELECT body FROM shard WHERE batch = ?")?;
+        let mut rows = statement.query([batch.as_str()])?;
+        while let Some(row) = rows.next()? {
+            if !is_guess(&read_shard(&row.get::<_, String>(0)?)?.state) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The sums of a job's ledger.
@@ -119,6 +116,28 @@ impl Store {
     }
 }
 
+fn read_shard(body: &str) -> Result<Shard, StoreError> {
+    serde_json::from_str(body).map_err(|e| StoreError::Damaged {
+        what: "shard",
+        detail: e.to_string(),
+    })
+}
+
+/// Whether the shard does not know yet that its batch is its own.
+fn is_guess(state: &ShardState) -> bool {
+    match state {
+        ShardState::InProgress(up) | ShardState::Canceling(up) | ShardState::Ended(up) => {
+            up.proof != Proof::Certain
+        }
+        ShardState::Planned
+        | ShardState::Submitting(_)
+        | ShardState::Unknown(_)
+        | ShardState::Collected(_)
+        | ShardState::Running
+        | ShardState::Settled(_) => false,
+    }
+}
+
 /// Writes a shard if it is in the state expected (or, with `None`, if there is none yet).
 pub(crate) fn put_shard(
     connection: &Connection,
@@ -143,11 +162,13 @@ pub(crate) fn put_shard(
                 batch,
                 body,
             ])?,
-        // A settled shard keeps the batch it came from: it must never be taken for a stranger's.
+        // A settled shard keeps the batch it came from: it must never be taken for a stranger's. One
+        // that is in doubt again lets go of the batch that was not its own.
         Some(expect) => connection
             .prepare_cached(
-                "UPDATE shard SET lane = ?, rows = ?, state = ?, batch = coalesce(?, batch), body = ?
-                 WHERE job = ? AND no = ? AND state = ?",
+                "UPDATE shard SET lane = ?1, rows = ?2, state = ?3,
+                     batch = CASE ?3 WHEN 'settled' THEN coalesce(?4, batch) ELSE ?4 END, body = ?5
+                 WHERE job = ?6 AND no = ?7 AND state = ?8",
             )?
             .execute(params![
                 lane_name(shard.lane),

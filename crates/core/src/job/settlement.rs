@@ -119,7 +119,11 @@ impl Machine {
     /// Lets the shards go that waited for a canary; if it left rows over on the batch lane they
     /// wait for those, and if it did not warm anything they go without marks.
     fn release_followers(&mut self, canary: ShardNo, next: Option<ShardNo>, out: &mut Step) {
-        let next_batch = next.filter(|no| self.live(*no).shard.lane == Lane::Batch);
+        // One whose rows expired too often warms nothing: `ask_about_expired` says what becomes of it.
+        let next_batch = next.filter(|no| {
+            let shard = &self.live(*no).shard;
+            shard.lane == Lane::Batch && !expired_out(shard)
+        });
         let warmed = next.is_none();
         let followers: Vec<_> = self.waiting_for(canary).collect();
         for no in followers {
@@ -164,18 +168,10 @@ impl Machine {
         if self.facts.deadline.is_some() {
             return;
         }
-        let expired_out = |shard: &Shard| {
-            let ShardRole::Leftovers { expired, .. } = shard.role else {
-                return false;
-            };
-            shard.lane == Lane::Batch
-                && shard.state == ShardState::Planned
-                && expired >= EXPIRED_ROUNDS_MAX
-        };
         let waiting: Vec<_> = self
             .shards
             .values()
-            .filter(|l| expired_out(&l.shard))
+            .filter(|l| l.shard.state == ShardState::Planned && expired_out(&l.shard))
             .map(|l| l.shard.no)
             .collect();
         if !self.facts.expired_to_sync {
@@ -245,6 +241,14 @@ impl Machine {
         let patient = self.half_of_the_slack().is_none_or(|at| now < at);
         !self.facts.past_guard && first.shard.no < no && open && patient
     }
+}
+
+/// Whether rows of a batch shard have expired so often that another batch is no answer.
+fn expired_out(shard: &Shard) -> bool {
+    let ShardRole::Leftovers { expired, .. } = shard.role else {
+        return false;
+    };
+    shard.lane == Lane::Batch && expired >= EXPIRED_ROUNDS_MAX
 }
 
 fn close_ledger(shard: &Shard, tally: &Tally, out: &mut Step) {

@@ -9,7 +9,7 @@
 use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
-    Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
+    Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream, Doubt,
 };
 use offpeak_core::plan::evidence::{HitCount, Observed, Start};
 use offpeak_core::price::Lane;
@@ -282,6 +282,34 @@ fn a_batch_stays_ours_after_its_shard_is_settled() {
     store.commit(&id(1), at(1), &steps).unwrap();
     assert!(store.owns_batch(&batch).unwrap());
     assert_eq!(store.shards(&id(1)).unwrap()[0].state, settled);
+}
+
+#[test]
+fn a_batch_that_only_may_be_ours_is_left_to_its_owner() {
+    let Fixture { store, dir: _dir } = Fixture::new();
+    store
+        .create_job(&job(1, "a", 1), &[shard(0)], None)
+        .unwrap();
+    let batch = BatchId::new("msgbatch_1").unwrap();
+    let ShardState::Submitting(intent) = submitting() else {
+        unreachable!("it is what it says")
+    };
+    let doubt = Doubt::about(intent);
+    let ShardState::InProgress(mut up) = in_progress("msgbatch_1") else {
+        unreachable!("it is what it says")
+    };
+    up.proof = Proof::Likely(doubt.clone());
+    let steps = [
+        moved(shard(0), "planned", submitting()),
+        moved(shard(0), "submitting", ShardState::Unknown(doubt.clone())),
+        moved(shard(0), "unknown", ShardState::InProgress(up.clone())),
+        moved(shard(0), "in_progress", ShardState::Ended(up)),
+    ];
+    store.commit(&id(1), at(1), &steps).unwrap();
+    assert!(!store.owns_batch(&batch).unwrap(), "it took it on trust");
+    let back = moved(shard(0), "ended", ShardState::Unknown(doubt));
+    store.commit(&id(1), at(1), &[back]).unwrap();
+    assert!(!store.owns_batch(&batch).unwrap(), "it was a stranger's");
 }
 
 #[test]

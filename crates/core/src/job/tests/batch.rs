@@ -2,13 +2,15 @@
 
 use offpeak_wire::batch::BatchStatus;
 use offpeak_wire::error::ErrorKind;
+use offpeak_wire::request::Ttl;
 
 use super::{Bench, batch_id, canary, dollars, facts, shard};
 use crate::job::event::{
-    Act, CollectAnswer, Event, Listing, OurBatch, Owner, PollAnswer, Scouted, SeenBatch, Sent,
-    Stop, SubmitAnswer,
+    Act, CollectAnswer, Event, Leftovers, Listing, OurBatch, Owner, PollAnswer, Scouted, SeenBatch,
+    Sent, Settlement, Stop, SubmitAnswer,
 };
 use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
+use crate::job::outcome::Tally;
 use crate::job::shard::{ShardNo, ShardState};
 use crate::job::{Facts, Status};
 use crate::price::Lane;
@@ -267,6 +269,39 @@ fn a_canary_that_fails_is_tried_again_before_the_bulk_goes() {
         "it warms the cache as the first would have"
     );
     assert_eq!(bench.stored[&ShardNo(1)].after, Some(ShardNo(2)));
+}
+
+#[test]
+fn the_bulk_does_not_wait_for_ever_for_a_canary_that_expires() {
+    let mut bulk = shard(1, Lane::Batch, 50);
+    (bulk.after, bulk.mark) = (Some(ShardNo(0)), Some(Ttl::OneHour));
+    let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
+    bench.begin();
+    bench.run_batch(0, "first");
+    let leftovers = Leftovers {
+        rows: shard(9, Lane::Batch, 1).rows,
+        bytes: 1_000,
+        worst: dollars(2),
+        expired: 1,
+        round_max: 2,
+    };
+    let tally = Tally {
+        leftovers: 1,
+        ..Tally::default()
+    };
+    bench.step(Event::Settled {
+        shard: ShardNo(0),
+        settlement: Box::new(Settlement {
+            tally,
+            leftovers: Some(leftovers),
+            ..Settlement::default()
+        }),
+    });
+    let bulk = &bench.stored[&ShardNo(1)];
+    assert_eq!((bulk.after, bulk.mark), (None, None));
+    let Status::Stopped(Stop::Expired { rows: 1 }) = bench.status() else {
+        panic!("{:?}", bench.status());
+    };
 }
 
 #[test]
