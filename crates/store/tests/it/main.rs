@@ -9,7 +9,7 @@
 use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
-    Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream, Doubt,
+    Doubt, Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
 };
 use offpeak_core::plan::evidence::{HitCount, Observed, Start};
 use offpeak_core::price::Lane;
