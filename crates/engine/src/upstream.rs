@@ -25,8 +25,8 @@ const SMALL: usize = 4 << 20;
 /// Most bytes of a message: the documented limit of a request, and then some.
 const MESSAGE_MAX: usize = 64 << 20;
 
-/// Most bytes of the first result line that are read to find out whose batch it is.
-const FIRST_LINE_MAX: usize = 64 << 10;
+/// Bytes of results that are read to find out whose batch it is, if need be.
+const OWNER_WITHIN: usize = 1 << 20;
 
 /// Batches in one page of a listing.
 const PAGE: usize = 100;
@@ -245,22 +245,38 @@ impl Upstream {
         self.get(format!("{BATCHES}?limit=1")).await.map(drop)
     }
 
-    /// The mark that the results of an ended batch carry: `Ok(None)` if they are not ours.
+    /// The mark that the results of an ended batch carry: `Ok(None)` if they are not ours. Of lines that
+    /// cannot be read nobody knows whose they are: the first that can be read decides.
     pub(crate) async fn whose(&self, batch: &BatchId) -> Result<Option<Mark>, Failure> {
         let mut answer = self.results(batch).await?;
-        let mut line = Vec::new();
+        let (mut line, mut read) = (Vec::new(), 0);
         while let Some(chunk) = answer.body.next().await {
             let chunk = chunk.map_err(transport)?;
-            let end = chunk
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(chunk.len());
-            line.extend_from_slice(&chunk[..end]);
-            if end < chunk.len() || line.len() > FIRST_LINE_MAX {
+            read += chunk.len();
+            let mut pieces = chunk.split(|byte| *byte == b'\n').peekable();
+            while let Some(piece) = pieces.next() {
+                line.extend_from_slice(piece);
+                if pieces.peek().is_none() {
+                    break;
+                }
+                if let Some(id) = ResultLine::custom_id_of(&line) {
+                    return Ok(Mark::parse(&id));
+                }
+                line.clear();
+            }
+            if read > OWNER_WITHIN {
                 break;
             }
         }
-        Ok(ResultLine::custom_id_of(&line).and_then(|id| Mark::parse(&id)))
+        // A long first line is not read to its end: its id comes first.
+        match ResultLine::custom_id_of(&line) {
+            Some(id) => Ok(Mark::parse(&id)),
+            None => Err(Failure {
+                kind: None,
+                message: format!("no line of the results of {batch} can be read"),
+                retry_after: None,
+            }),
+        }
     }
 
     /// The results of an ended batch, to be streamed.

@@ -92,6 +92,48 @@ fn an_empty_disk_finds_the_batches_of_its_earlier_life() {
 }
 
 #[test]
+fn a_batch_whose_first_result_line_cannot_be_read_is_not_taken_for_a_strangers() {
+    // One batch, without a canary. Half of its rows expire, whose lines are so short that half of one,
+    // which is what is left of a malformed line, has no id; with some seeds that is the first line.
+    let own = |row: u32| {
+        format!(
+            "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"claude-haiku-5-5\",\
+             \"max_tokens\":100,\"messages\":[{{\"role\":\"user\",\"content\":\"{row}\"}}]}}}}\n"
+        )
+    };
+    let rows: String = (0..12).map(own).collect();
+    for seed in 0..12 {
+        let results = ResultFaults {
+            malformed_line: 0.5,
+            ..ResultFaults::default()
+        };
+        let rows_expire = RowFaults {
+            expired: 0.5,
+            ..RowFaults::default()
+        };
+        let faults = Faults {
+            seed,
+            results,
+            rows: rows_expire,
+            ..Faults::none()
+        };
+        let config = Config {
+            faults,
+            ..Config::default()
+        };
+        let mut lab = Lab::new(seed, config, &rows);
+        assert!(matches!(
+            lab.live(Some(Duration::from_secs(60))),
+            Life::Crashed
+        ));
+        lab.lose_the_disk();
+        let manifest = finished(lab.live(None));
+        let audit = lab.audit(&manifest);
+        assert_eq!(audit.duplicates, 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn rows_that_expire_go_on() {
     let rows_faults = RowFaults {
         expired: 0.3,
