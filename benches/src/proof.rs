@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use offpeak_engine::spool::{IndexReader, SpoolDir, SpoolReader};
+use offpeak_engine::spool::{IndexReader, RowMarks, SpoolDir, SpoolReader};
 use serde_json::Value;
 
 /// Collects rows. Members are sorted, because `serde_json` keeps them in a sorted map.
@@ -37,7 +37,7 @@ pub(crate) fn spool(dir: &Path) -> anyhow::Result<String> {
     for entry in IndexReader::open(&spool)? {
         let row = reader.read(entry?.at)?;
         request.clear();
-        row.write_request(None, &mut request);
+        row.write_request(RowMarks::NONE, &mut request);
         let key: Value = serde_json::from_slice(row.key)?;
         let params: Value = serde_json::from_slice(&request)?;
         digest.add(&serde_json::json!({"custom_id": key, "params": params}))?;

@@ -24,7 +24,7 @@ use crate::facts::JobFacts;
 use crate::journal_writer::JournalWriter;
 use crate::recover::Recovered;
 use crate::settle::{Results, SettleContext, read_results, settle_batch, settle_sync};
-use crate::spool::{NO_GROUP, RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
+use crate::spool::{RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
 use crate::start::{Engine, Job};
 use crate::sync_call::{self, SyncCall};
 use crate::transfer::{DownloadError, download, fit, measure_body, stream_body};
@@ -401,7 +401,7 @@ impl Actor {
             let mut rows = SpoolReader::open(&spool)?;
             let row = rows.read(reference.at)?;
             let mut request = Vec::new();
-            row.write_request(shard.mark, &mut request);
+            row.write_request(reference.marks.within(shard.mark), &mut request);
             Ok::<_, SpoolError>((usize::from(row.meta.model), Bytes::from(request)))
         })
         .await?;
@@ -466,7 +466,6 @@ fn fetch_rows(
     range.from += from;
     range.to = range.to.min(range.from + FETCH);
     let next = (range.to < shard.rows.to).then(|| range.to - shard.rows.from);
-    let mut spooled = SpoolReader::open(spool)?;
     let mut fetched = Fetched {
         references: Vec::new(),
         rows: Vec::new(),
@@ -477,14 +476,15 @@ fn fetch_rows(
         if recovered.done.contains(&reference.row) {
             continue;
         }
-        let prefix = match shard.mark {
-            Some(_) => Some(spooled.read(reference.at)?.meta.group),
-            None => None,
-        };
         fetched.rows.push(SyncRow {
             row: reference.row,
             worst: crate::transfer::worst_on(shard, &reference),
-            prefix: prefix.filter(|group| *group != NO_GROUP),
+            prefixes: reference
+                .marks
+                .within(shard.mark)
+                .iter()
+                .map(|mark| mark.group)
+                .collect(),
             attempts: recovered
                 .attempts
                 .get(&reference.row)

@@ -26,7 +26,7 @@ use crate::planned::{Planned, decide, read};
 use crate::progress::{Progress, Report};
 use crate::sample::choose;
 use crate::spec::JobSpec;
-use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
+use crate::spool::{RowAt, RowMarks, SpoolDir, SpoolError, SpoolReader};
 use crate::start::{Engine, FreshJob, remove};
 use crate::upstream::{Failure, Upstream};
 
@@ -281,7 +281,7 @@ fn read_picks(
     for at in rows {
         let row = reader.read(*at)?;
         request.clear();
-        row.write_request(None, &mut request);
+        row.write_request(RowMarks::NONE, &mut request);
         let name = models.get(usize::from(row.meta.model));
         let model = name.and_then(|name| book.model(name).ok());
         // What was taken in has a model with a price, and reads as a request.

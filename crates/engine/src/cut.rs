@@ -1,10 +1,11 @@
 //! Cutting a job into shards: which rows travel together, and the exact size of their body.
 //!
 //! One pass over the index, two with canaries; a shard is a range of references, no request is
-//! copied. Leaves out which lane, marks and limits to use (`offpeak_core::plan`) and everything that
-//! happens to a shard afterwards.
+//! copied. Groups that stand on each other have numbers near each other, so those whose canaries share
+//! a batch share the shards behind it. Leaves out which lane, marks and limits to use
+//! (`offpeak_core::plan`) and everything that happens to a shard afterwards.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
 use offpeak_core::job::mark::Mark;
@@ -13,8 +14,10 @@ use offpeak_core::price::Lane;
 use offpeak_core::units::Usd;
 use offpeak_wire::batch::{ENVELOPE_HEAD, ENVELOPE_TAIL, ROW_SEPARATOR, ROW_TAIL, row_head};
 use offpeak_wire::request::Ttl;
+use offpeak_wire::splice::MarkPoint;
 
-use crate::spool::{IndexEntry, IndexReader, RefsWriter, RowRef, SpoolDir};
+use crate::ingest::GroupLevel;
+use crate::spool::{IndexEntry, IndexReader, RefsWriter, RowMark, RowMarks, RowRef, SpoolDir};
 
 /// Rows of one canary shard: enough to save batches, few enough to end soon.
 const CANARY_ROWS_MAX: u32 = 50;
@@ -23,13 +26,65 @@ const CANARY_ROWS_MAX: u32 = 50;
 /// listing tell them apart.
 const STAGGER: u32 = 64;
 
-/// What the plan wants of one prefix group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the plan wants of the rows of one prefix group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupCut {
-    /// The cache mark of its rows.
-    pub mark: Option<Ttl>,
-    /// Whether its first row goes ahead. Means nothing on the sync lane.
-    pub canary: bool,
+    /// Their cache marks, from the beginning of the prompt: those of the groups that theirs stands on,
+    /// then its own; at most [`RowMarks::MAX`].
+    pub marks: Vec<GroupMark>,
+    /// The group whose first row goes ahead of them; it is the last marked one of that row. Means
+    /// nothing on the sync lane.
+    pub behind: Option<u32>,
+}
+
+/// The mark of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupMark {
+    /// The group.
+    pub group: u32,
+    /// Where it ends in its rows.
+    pub level: GroupLevel,
+    /// How long what it writes lives.
+    pub ttl: Ttl,
+}
+
+/// The same, ready to be written for each row.
+#[derive(Debug, Clone, Copy)]
+struct Marking {
+    marks: RowMarks,
+    /// Bytes that they add to a request.
+    added: u64,
+    behind: Option<u32>,
+}
+
+impl Marking {
+    const NONE: Self = Self {
+        marks: RowMarks::NONE,
+        added: 0,
+        behind: None,
+    };
+
+    fn of(cut: &GroupCut) -> Self {
+        let added = |mark: &GroupMark| {
+            let point = MarkPoint {
+                start: 0,
+                end: 2,
+                shape: mark.level.shape,
+            };
+            point.added_len(mark.ttl) as u64
+        };
+        let mark = |mark: &GroupMark| RowMark {
+            group: mark.group,
+            level: mark.level.place,
+            ttl: mark.ttl,
+        };
+        let marks: Vec<RowMark> = cut.marks.iter().map(mark).collect();
+        Self {
+            marks: RowMarks::new(&marks),
+            added: cut.marks.iter().map(added).sum(),
+            behind: cut.behind,
+        }
+    }
 }
 
 /// How a job is to be cut.
@@ -55,30 +110,29 @@ pub struct CutPlan {
 ///
 /// When the spool cannot be read or written.
 pub fn cut(spool: &SpoolDir, job: &JobId, plan: &CutPlan) -> io::Result<Vec<Shard>> {
+    let groups = plan.groups.iter();
     let mut cutter = Cutter {
         spool,
         job,
         plan,
+        markings: groups.map(|(id, cut)| (*id, Marking::of(cut))).collect(),
         kinds: BTreeMap::new(),
         shards: Vec::new(),
     };
     let canaries = cutter.canaries()?;
     for entry in IndexReader::open(spool)? {
         let entry = entry?;
-        let canary = canaries.get(&entry.group);
+        let marking = cutter.marking(&entry);
+        let canary = marking.behind.and_then(|leader| canaries.get(&leader));
         if canary.is_some_and(|canary| canary.row == entry.row) {
             continue;
         }
-        let mark = plan.groups.get(&entry.group).and_then(|group| group.mark);
-        let after = canary.map(|canary| canary.shard);
-        cutter.put(
-            Kind {
-                role: Role::Bulk,
-                mark,
-                after,
-            },
-            &entry,
-        )?;
+        let kind = Kind {
+            role: Role::Bulk,
+            mark: marking.marks.longest(),
+            after: canary.map(|canary| canary.shard),
+        };
+        cutter.put(kind, &entry, marking)?;
     }
     cutter.finish()
 }
@@ -120,55 +174,73 @@ struct Cutter<'a> {
     spool: &'a SpoolDir,
     job: &'a JobId,
     plan: &'a CutPlan,
+    markings: HashMap<u32, Marking>,
     kinds: BTreeMap<Kind, Open>,
     shards: Vec<Shard>,
 }
 
 impl Cutter<'_> {
-    /// Cuts the shards of the first rows of the groups that want one sent ahead.
-    fn canaries(&mut self) -> io::Result<HashMap<u32, Canary>> {
-        let plan = self.plan;
-        let wants = |group: &u32| {
-            plan.lane == Lane::Batch && plan.groups.get(group).is_some_and(|cut| cut.canary)
-        };
-        let wanted = plan.groups.keys().filter(|group| wants(group)).count();
-        let mut found = HashMap::with_capacity(wanted);
-        if wanted == 0 {
-            return Ok(found);
+    fn marking(&self, entry: &IndexEntry) -> Marking {
+        let marking = self.markings.get(&entry.group);
+        marking.copied().unwrap_or(Marking::NONE)
+    }
+
+    /// Cuts the shards of the first rows of the groups that want one sent ahead, by the number of the
+    /// group.
+    fn canaries(&mut self) -> io::Result<BTreeMap<u32, Canary>> {
+        let leaders = self.markings.values().filter_map(|marking| marking.behind);
+        let wanted: BTreeSet<u32> = leaders.collect();
+        if wanted.is_empty() || self.plan.lane == Lane::Sync {
+            return Ok(BTreeMap::new());
         }
+        let mut first: BTreeMap<u32, IndexEntry> = BTreeMap::new();
+        // Of a group whose own rows are all in the probe, the first that would have been behind it.
+        let mut instead: BTreeMap<u32, IndexEntry> = BTreeMap::new();
         for entry in IndexReader::open(self.spool)? {
             let entry = entry?;
-            if !wants(&entry.group) || found.contains_key(&entry.group) {
-                continue;
-            }
-            let mark = plan.groups.get(&entry.group).and_then(|group| group.mark);
-            let shard = self.put(
-                Kind {
-                    role: Role::Canary,
-                    mark,
-                    after: None,
-                },
-                &entry,
-            )?;
-            found.insert(
-                entry.group,
-                Canary {
-                    row: entry.row,
-                    shard,
-                },
-            );
-            if found.len() == wanted {
-                break;
+            let Marking { marks, behind, .. } = self.marking(&entry);
+            if let Some(last) = marks.last_group().filter(|last| wanted.contains(last)) {
+                first.entry(last).or_insert(entry);
+                if first.len() == wanted.len() {
+                    break;
+                }
+            } else if let Some(leader) = behind {
+                instead.entry(leader).or_insert(entry);
             }
         }
-        Ok(found)
+        for (leader, entry) in instead {
+            first.entry(leader).or_insert(entry);
+        }
+        let mut canaries = BTreeMap::new();
+        let leaders: Vec<u32> = first.keys().copied().collect();
+        for leaders in leaders.chunks(CANARY_ROWS_MAX as usize) {
+            // Rows of a shard are in input order.
+            let mut rows: Vec<(u32, IndexEntry)> = leaders
+                .iter()
+                .map(|leader| (*leader, first[leader]))
+                .collect();
+            rows.sort_unstable_by_key(|(_, entry)| entry.row);
+            for (leader, entry) in rows {
+                let marking = self.marking(&entry);
+                let kind = Kind {
+                    role: Role::Canary,
+                    mark: marking.marks.longest(),
+                    after: None,
+                };
+                let shard = self.put(kind, &entry, marking)?;
+                let row = entry.row;
+                canaries.insert(leader, Canary { row, shard });
+            }
+            self.close_all()?;
+        }
+        Ok(canaries)
     }
 
     /// Adds a row to the open shard of its kind, or to a new one.
-    fn put(&mut self, kind: Kind, entry: &IndexEntry) -> io::Result<ShardNo> {
+    fn put(&mut self, kind: Kind, entry: &IndexEntry, marking: Marking) -> io::Result<ShardNo> {
         let mut full = None;
         if let Some(open) = self.kinds.get(&kind)
-            && !self.takes(kind, open, entry)
+            && !self.takes(kind, open, entry, marking)
         {
             full = self.kinds.remove(&kind);
         }
@@ -199,7 +271,7 @@ impl Cutter<'_> {
             .kinds
             .get_mut(&kind)
             .expect("it was there or was just put there");
-        open.bytes += bytes_more(plan.lane, kind, open, entry);
+        open.bytes += bytes_more(plan.lane, open, entry, marking);
         open.worst += Usd::from_pico(entry.worst.into());
         open.refs.push(&RowRef {
             row: entry.row,
@@ -208,17 +280,18 @@ impl Cutter<'_> {
             attempts: 0,
             round: 0,
             request_len: entry.request_len,
+            marks: marking.marks,
         })?;
         Ok(open.shard)
     }
 
     /// Whether one more row keeps the open shard within its limits.
-    fn takes(&self, kind: Kind, open: &Open, entry: &IndexEntry) -> bool {
+    fn takes(&self, kind: Kind, open: &Open, entry: &IndexEntry, marking: Marking) -> bool {
         let rows_max = match kind.role {
             Role::Canary => CANARY_ROWS_MAX.min(self.plan.rows_max),
             Role::Bulk => staggered(self.plan.rows_max, open.shard),
         };
-        let bytes = open.bytes + bytes_more(self.plan.lane, kind, open, entry);
+        let bytes = open.bytes + bytes_more(self.plan.lane, open, entry, marking);
         let worst = open.worst + Usd::from_pico(entry.worst.into());
         let worst = on_lane(self.plan.lane, worst);
         open.refs.len() - open.from < rows_max
@@ -278,18 +351,23 @@ impl Cutter<'_> {
         shard.worst = on_lane(self.plan.lane, open.worst);
     }
 
-    fn finish(mut self) -> io::Result<Vec<Shard>> {
+    fn close_all(&mut self) -> io::Result<()> {
         for open in std::mem::take(&mut self.kinds).into_values() {
             self.close(&open);
             open.refs.finish()?;
         }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Vec<Shard>> {
+        self.close_all()?;
         Ok(self.shards)
     }
 }
 
 /// Bytes by which a row makes the open shard longer.
-fn bytes_more(lane: Lane, kind: Kind, open: &Open, entry: &IndexEntry) -> u64 {
-    let request = u64::from(entry.request_len) + entry.mark.added_len(kind.mark) as u64;
+fn bytes_more(lane: Lane, open: &Open, entry: &IndexEntry, marking: Marking) -> u64 {
+    let request = u64::from(entry.request_len) + marking.added;
     match lane {
         Lane::Sync => request,
         Lane::Batch => {
@@ -320,47 +398,93 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::spool::{IndexWriter, NO_GROUP, RefsReader, RowMeta, SpoolReader, SpoolWriter};
+    use crate::spool::{
+        IndexWriter, NO_GROUP, RefsReader, RowHead, RowMeta, SpoolReader, SpoolWriter,
+    };
     use offpeak_wire::request::Shape;
-    use offpeak_wire::splice::MarkPoint;
     use proptest::prelude::*;
+
+    /// Rows of a forest: group 0 on the ground, 1 and 2 on it, 3 on 2, 4 apart.
+    const PARENTS: [Option<u32>; 5] = [None, Some(0), Some(0), Some(2), None];
+
+    fn above(group: u32) -> Vec<u32> {
+        let mut path = vec![group];
+        while let Some(parent) = path.last().and_then(|last| PARENTS[*last as usize]) {
+            path.push(parent);
+        }
+        path.reverse();
+        path
+    }
 
     #[derive(Debug, Clone)]
     struct Given {
         group: u32,
         text: usize,
         worst: u64,
-        mark: Option<Shape>,
     }
 
     fn given() -> impl Strategy<Value = Given> {
-        let shape = prop::sample::select(vec![Some(Shape::Object), Some(Shape::BareString), None]);
-        let group = prop::sample::select(vec![0, 1, 2, 3, NO_GROUP]);
-        (group, 0usize..60, 0u64..100, shape).prop_map(|(group, text, worst, mark)| Given {
-            group,
-            text,
-            worst,
-            mark,
-        })
+        let group = prop::sample::select(vec![0, 1, 2, 3, 4, NO_GROUP]);
+        (group, 0usize..60, 0u64..100).prop_map(|(group, text, worst)| Given { group, text, worst })
+    }
+
+    fn shape(group: u32) -> Shape {
+        [Shape::Object, Shape::BareString][group as usize % 2]
+    }
+
+    /// What the planner might want: each group with its mark, and whether the marked ones without
+    /// marks below send a row ahead.
+    fn cuts(marks: &[Option<Ttl>], canaries: bool) -> BTreeMap<u32, GroupCut> {
+        let marked = |group: &u32| marks[*group as usize].is_some();
+        let last = |group: u32| above(group).into_iter().rev().find(marked);
+        let covered =
+            |group: u32| (0..5).any(|o| o != group && marked(&o) && above(o).contains(&group));
+        let leads = |group: &u32| marked(group) && !covered(*group);
+        let cut = |group: u32| {
+            let level = |place: usize, group: u32| GroupLevel {
+                place: u8::try_from(place).unwrap(),
+                shape: shape(group),
+            };
+            let path = above(group).into_iter().enumerate();
+            let mark = |(place, group): (usize, u32)| {
+                Some(GroupMark {
+                    group,
+                    level: level(place, group),
+                    ttl: marks[group as usize]?,
+                })
+            };
+            let last = last(group);
+            let ahead = |last: u32| (0..5).filter(leads).find(|o| above(*o).contains(&last));
+            GroupCut {
+                marks: path.filter_map(mark).collect(),
+                behind: last.filter(|_| canaries).and_then(ahead),
+            }
+        };
+        (0..5).map(|group| (group, cut(group))).collect()
+    }
+
+    fn last_group(cut: Option<&GroupCut>) -> Option<u32> {
+        cut?.marks.last().map(|mark| mark.group)
     }
 
     fn plan() -> impl Strategy<Value = CutPlan> {
         let ttl = prop::sample::select(vec![None, Some(Ttl::FiveMinutes), Some(Ttl::OneHour)]);
-        let group = (ttl, any::<bool>()).prop_map(|(mark, canary)| GroupCut { mark, canary });
         (
-            prop::collection::btree_map(0u32..4, group, 0..4),
+            prop::collection::vec(ttl, 5),
             1u32..12,
             100u64..2000,
             prop::option::of(1i128..200),
-            any::<bool>(),
+            any::<[bool; 2]>(),
         )
-            .prop_map(|(groups, rows_max, bytes_max, worst_max, sync)| CutPlan {
-                lane: if sync { Lane::Sync } else { Lane::Batch },
-                groups,
-                rows_max,
-                bytes_max,
-                worst_max: worst_max.map(Usd::from_pico),
-            })
+            .prop_map(
+                |(marks, rows_max, bytes_max, worst_max, [sync, canaries])| CutPlan {
+                    lane: if sync { Lane::Sync } else { Lane::Batch },
+                    groups: cuts(&marks, canaries),
+                    rows_max,
+                    bytes_max,
+                    worst_max: worst_max.map(Usd::from_pico),
+                },
+            )
     }
 
     fn spooled(rows: &[Given]) -> (tempfile::TempDir, SpoolDir) {
@@ -372,28 +496,55 @@ mod tests {
         for (row, given) in (0u64..).zip(rows) {
             // Rows that were left out by ingest leave gaps in the numbers.
             let row = row * 3;
-            let request = format!("{{\"x\":\"{}\"}}", "y".repeat(given.text));
-            let request = request.as_bytes();
-            let end = u32::try_from(request.len()).unwrap();
+            let mut request = b"{".to_vec();
+            let mut points = Vec::new();
+            if given.group != NO_GROUP {
+                for group in above(given.group) {
+                    let start = u32::try_from(request.len()).unwrap();
+                    request.extend_from_slice(b"<>");
+                    let end = start + 2;
+                    points.push(MarkPoint {
+                        start,
+                        end,
+                        shape: shape(group),
+                    });
+                }
+            }
+            request.extend(std::iter::repeat_n(b'y', given.text));
+            request.push(b'}');
+            let request_len = u32::try_from(request.len()).unwrap();
             let meta = RowMeta {
                 row,
                 line: row + 1,
-                group: given.group,
                 model: 0,
                 max_tokens: 1,
-                request_len: end,
-                mark: given.mark.map(|shape| MarkPoint {
-                    start: 0,
-                    end,
-                    shape,
-                }),
-                digest: *blake3::hash(request).as_bytes().first_chunk().unwrap(),
+                request_len,
+                digest: *blake3::hash(&request).as_bytes().first_chunk().unwrap(),
                 bounded: true,
                 has_tools: false,
                 geo_pinned: false,
             };
-            let at = writer.append(&meta, b"1", request).unwrap();
-            index.push(&IndexEntry::of(&meta, at, given.worst)).unwrap();
+            let at = writer
+                .append(
+                    RowHead {
+                        meta: &meta,
+                        key: b"1",
+                        points: &points,
+                    },
+                    0,
+                    &request,
+                )
+                .unwrap();
+            let (group, worst) = (given.group, given.worst);
+            index
+                .push(&IndexEntry {
+                    row,
+                    at,
+                    worst,
+                    group,
+                    request_len,
+                })
+                .unwrap();
         }
         writer.finish().unwrap();
         index.finish().unwrap();
@@ -411,7 +562,7 @@ mod tests {
             let shards = cut(&dir, &job, &plan).unwrap();
             let mut reader = SpoolReader::open(&dir).unwrap();
             let mut seen = HashSet::new();
-            let mut led = HashSet::new();
+            let mut led = HashMap::new();
             for (no, shard) in (0u32..).zip(&shards) {
                 prop_assert_eq!(shard.no, ShardNo(no));
                 prop_assert_eq!(shard.lane, plan.lane);
@@ -422,8 +573,16 @@ mod tests {
                     prop_assert!(last < Some(row.row), "order");
                     last = Some(row.row);
                     let given = &rows[usize::try_from(row.row / 3).unwrap()];
-                    let wanted = plan.groups.get(&given.group);
-                    prop_assert_eq!(shard.mark, wanted.and_then(|cut| cut.mark));
+                    let wanted = plan.groups.get(&given.group).cloned().unwrap_or_default();
+                    let mark = |mark: &GroupMark| RowMark {
+                        group: mark.group,
+                        level: mark.level.place,
+                        ttl: mark.ttl,
+                    };
+                    let marks: Vec<_> = wanted.marks.iter().map(mark).collect();
+                    prop_assert_eq!(row.marks, RowMarks::new(&marks));
+                    // The shard's own lifetime cuts none of them short.
+                    prop_assert_eq!(row.marks.within(shard.mark), row.marks);
                     worst += row.worst;
                     let spooled = reader.read(row.at).unwrap();
                     prop_assert_eq!(spooled.meta.row, row.row);
@@ -434,17 +593,21 @@ mod tests {
                         let mark = Mark { job: job.clone(), shard: shard.no, row: row.row };
                         row_head(&mark.custom_id(), &mut body);
                     }
-                    spooled.write_request(shard.mark, &mut body);
+                    spooled.write_request(row.marks, &mut body);
                     if plan.lane == Lane::Batch {
                         body.extend_from_slice(ROW_TAIL);
                     }
-                    let leads = wanted.is_some_and(|cut| cut.canary) && plan.lane == Lane::Batch;
+                    let behind = wanted.behind.filter(|_| plan.lane == Lane::Batch);
                     if shard.role == ShardRole::Canary {
-                        prop_assert!(leads && led.insert((given.group, shard.no)));
-                    } else if leads {
-                        prop_assert!(led.contains(&(given.group, shard.after.unwrap())));
+                        let leader = behind.unwrap();
+                        let own = |given: &Given| {
+                            let wanted = plan.groups.get(&given.group);
+                            last_group(wanted) == Some(leader)
+                        };
+                        prop_assert!(last_group(Some(&wanted)) == Some(leader) || !rows.iter().any(own));
+                        prop_assert_eq!(led.insert(leader, shard.no), None, "one row goes ahead");
                     } else {
-                        prop_assert_eq!(shard.after, None);
+                        prop_assert_eq!(shard.after, behind.map(|leader| led[&leader]));
                     }
                 }
                 body.extend_from_slice(ENVELOPE_TAIL);

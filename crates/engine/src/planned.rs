@@ -11,9 +11,9 @@ use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::Timestamp;
 use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
 
-use crate::cut::{CutPlan, GroupCut, on_lane};
+use crate::cut::{CutPlan, GroupCut, GroupMark, on_lane};
 use crate::error::EngineError;
-use crate::ingest::{Group, Ingested, RowSums, ingest};
+use crate::ingest::{Group, GroupLevel, Ingested, RowSums, ingest};
 use crate::lint::warnings;
 use crate::marks::mark_facts;
 use crate::progress::{Progress, Report};
@@ -101,7 +101,7 @@ pub(crate) fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evid
     };
     let group = |group: &Group| GroupProfile {
         id: group.id,
-        parent: None,
+        parent: group.parent,
         model: model(group.model),
         prefix_bytes: group.prefix_bytes,
         caller_marked: group.caller_marked,
@@ -141,30 +141,60 @@ fn sums(sums: &RowSums) -> Sums {
     }
 }
 
-pub(crate) fn cut_plan(plan: &Plan) -> CutPlan {
+/// The levels that the groups of a job end with, by the number of the group.
+pub(crate) fn group_levels(ingested: &Ingested) -> Vec<GroupLevel> {
+    ingested.groups.iter().map(|group| group.level).collect()
+}
+
+/// What a plan means for the cut. `levels` are those of the workload's groups.
+pub(crate) fn cut_plan(plan: &Plan, workload: &Workload, levels: &[GroupLevel]) -> CutPlan {
     let lane = match plan.route {
         Route::Sync | Route::SyncCache => Lane::Sync,
         Route::Batch | Route::BatchCache => Lane::Batch,
     };
-    let groups: BTreeMap<u32, GroupCut> = plan
-        .groups
-        .iter()
-        .map(|group| {
-            (
-                group.id,
-                GroupCut {
-                    mark: group.mark,
-                    canary: group.canary,
-                },
-            )
-        })
-        .collect();
     let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
     CutPlan {
         lane,
-        groups,
+        groups: group_cuts(plan, workload, levels),
         rows_max,
         bytes_max: MAX_BATCH_BYTES,
         worst_max: None,
     }
+}
+
+/// The marks of the rows of each group: its own and those of the groups that it stands on.
+fn group_cuts(plan: &Plan, workload: &Workload, levels: &[GroupLevel]) -> BTreeMap<u32, GroupCut> {
+    let mut cuts: BTreeMap<u32, GroupCut> = BTreeMap::new();
+    let groups = workload.groups.iter().zip(&plan.groups).zip(levels);
+    for ((profile, planned), level) in groups {
+        let above = profile.parent.and_then(|parent| cuts.get(&parent));
+        let mut cut = above.cloned().unwrap_or_default();
+        if let Some(ttl) = planned.mark {
+            cut.marks.push(GroupMark {
+                group: planned.id,
+                level: *level,
+                ttl,
+            });
+        }
+        cuts.insert(planned.id, cut);
+    }
+    // Who goes ahead of a group that sends no row itself: the first below it that does.
+    let mut ahead: BTreeMap<u32, u32> = BTreeMap::new();
+    let parents: BTreeMap<u32, Option<u32>> = workload
+        .groups
+        .iter()
+        .map(|profile| (profile.id, profile.parent))
+        .collect();
+    for leader in plan.groups.iter().filter(|group| group.canary) {
+        let mut at = Some(leader.id);
+        while let Some(group) = at {
+            ahead.entry(group).or_insert(leader.id);
+            at = parents.get(&group).copied().flatten();
+        }
+    }
+    for cut in cuts.values_mut() {
+        let last = cut.marks.last();
+        cut.behind = last.and_then(|last| ahead.get(&last.group).copied());
+    }
+    cuts
 }

@@ -12,16 +12,18 @@ use offpeak_core::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, Shard
 use offpeak_core::plan::{self, Workload};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Usd};
+use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
 use crate::cut::{cut, on_lane};
 use crate::error::EngineError;
 use crate::facts::JobFacts;
 use crate::history::recall;
+use crate::ingest::GroupLevel;
 use crate::marks::mark_facts;
 use crate::planned::cut_plan;
 use crate::sample::choose;
-use crate::spool::{IndexReader, IndexWriter, RefsWriter, RowRef, SpoolDir};
+use crate::spool::{IndexReader, IndexWriter, RefsWriter, RowMarks, RowRef, SpoolDir};
 use crate::start::{Job, splitmix};
 use crate::transfer::measure_body;
 
@@ -58,6 +60,8 @@ pub(crate) fn cut_probe(
             attempts: 0,
             round: 0,
             request_len: entry.request_len,
+            // Some rows of each group, at the same time: none could read what another writes.
+            marks: RowMarks::NONE,
         };
         refs.push(&row).map_err(write)?;
     }
@@ -80,7 +84,6 @@ pub(crate) fn cut_probe(
             .sum(),
         worst: on_lane(lane, worst),
         reserved: Usd::ZERO,
-        // Some rows of each group, at the same time: none could read what another writes.
         mark: None,
         unmarked: None,
         after: None,
@@ -107,25 +110,35 @@ fn leave(spool: &SpoolDir, taken: &BTreeSet<u64>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Keeps the sums that the rest is planned on.
-pub(crate) fn keep_workload(spool: &SpoolDir, workload: &Workload) -> Result<(), EngineError> {
-    let path = spool.workload();
-    let bytes = serde_json::to_vec(workload).expect("a workload has only string keys");
-    let file = crate::spool::create_file(&path);
-    file.and_then(|mut file| {
-        std::io::Write::write_all(&mut file, &bytes)?;
-        file.sync_all()
-    })
-    .map_err(EngineError::io("write", &path))
+/// What the rest of a probed job is planned and cut with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Rest {
+    pub(crate) workload: Workload,
+    /// Of its groups.
+    pub(crate) levels: Vec<GroupLevel>,
 }
 
-fn kept_workload(spool: &SpoolDir) -> Result<Workload, EngineError> {
-    let path = spool.workload();
-    let bytes = std::fs::read(&path).map_err(EngineError::io("read", &path))?;
-    serde_json::from_slice(&bytes).map_err(|error| EngineError::Damaged {
-        path,
-        detail: error.to_string(),
-    })
+impl Rest {
+    /// Keeps it in the spool.
+    pub(crate) fn keep(&self, spool: &SpoolDir) -> Result<(), EngineError> {
+        let path = spool.workload();
+        let bytes = serde_json::to_vec(self).expect("a workload has only string keys");
+        let file = crate::spool::create_file(&path);
+        file.and_then(|mut file| {
+            std::io::Write::write_all(&mut file, &bytes)?;
+            file.sync_all()
+        })
+        .map_err(EngineError::io("write", &path))
+    }
+
+    fn kept(spool: &SpoolDir) -> Result<Self, EngineError> {
+        let path = spool.workload();
+        let bytes = std::fs::read(&path).map_err(EngineError::io("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| EngineError::Damaged {
+            path,
+            detail: error.to_string(),
+        })
+    }
 }
 
 impl Job {
@@ -146,7 +159,10 @@ impl Job {
     fn plan_the_rest_blocking(mut self) -> Result<Self, EngineError> {
         let (engine, id) = (&self.engine, &self.record.id);
         let now = engine.now();
-        let mut workload = kept_workload(&self.spool)?;
+        let Rest {
+            mut workload,
+            levels,
+        } = Rest::kept(&self.spool)?;
         workload.evidence = recall(&engine.store, &self.record.name, now)?;
         workload.limits.budget = self.settings.budget;
         workload.limits.zero_data_retention = self.settings.zero_data_retention;
@@ -161,7 +177,7 @@ impl Job {
             },
         };
         let plan = plan::decide(&workload, &engine.book, now)?;
-        let shards = cut(&self.spool, id, &cut_plan(&plan))
+        let shards = cut(&self.spool, id, &cut_plan(&plan, &workload, &levels))
             .map_err(EngineError::io("write", self.spool.root()))?;
         let facts = JobFacts {
             probing: false,

@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::spool::{IndexWriter, MarkShape, RowAt};
+    use crate::spool::{IndexWriter, RowAt};
 
     fn entry(row: u64, group: u32) -> IndexEntry {
         IndexEntry {
@@ -92,7 +92,6 @@ mod tests {
             worst: 1,
             group,
             request_len: 50,
-            mark: MarkShape::None,
         }
     }
 

@@ -26,8 +26,8 @@ use crate::history::recall;
 use crate::ingest::{IngestError, Ingested};
 use crate::lint::warnings;
 use crate::lock::JobLock;
-use crate::planned::{cut_plan, decide, read, workload};
-use crate::probe::{cut_probe, keep_workload};
+use crate::planned::{cut_plan, decide, group_levels, read, workload};
+use crate::probe::{Rest, cut_probe};
 use crate::progress::Report;
 use crate::recover::standing;
 use crate::spec::{JobSpec, Need};
@@ -378,13 +378,14 @@ impl FreshJob {
             None => None,
         };
         let probing = probe.is_some();
+        let workload = workload(&spec, &ingested, Evidence::default());
+        let levels = group_levels(&ingested);
         let shards = match probe {
             Some(probe) => {
-                let evidence = Evidence::default();
-                keep_workload(&self.spool, &workload(&spec, &ingested, evidence))?;
+                Rest { workload, levels }.keep(&self.spool)?;
                 vec![probe]
             }
-            None => cut(&self.spool, &id, &cut_plan(&plan))
+            None => cut(&self.spool, &id, &cut_plan(&plan, &workload, &levels))
                 .map_err(EngineError::io("write", self.spool.root()))?,
         };
         let spool = engine.spool(&id);

@@ -1,6 +1,8 @@
 //! The bulk on its way: the body of a shard streamed from the spool, its results streamed into it.
 //!
-//! Both directions hold one chunk at a time in memory. The body of a shard is a function of the
+//! Both directions hold one chunk at a time in memory, and the references of a marked shard: its rows are
+//! sent group by group, so that an upstream that takes them in order finds a preamble while it is fresh.
+//! The body of a shard is a function of the
 //! spool and the shard alone, so it can be measured first and sent later. Leaves out when to do
 //! either (the machine) and what results mean (`settle`).
 
@@ -39,8 +41,37 @@ pub(crate) struct BodyPieces {
     job: JobId,
     shard: Shard,
     rows: SpoolReader,
-    references: RefsReader,
+    references: References,
     place: Place,
+}
+
+/// The rows of a shard in the order of its body.
+#[derive(Debug)]
+enum References {
+    /// As they are in the input.
+    AsRead(RefsReader),
+    /// By group, those of one group as they are in the input.
+    ByGroup(std::vec::IntoIter<RowRef>),
+}
+
+impl References {
+    fn open(spool: &SpoolDir, shard: &Shard) -> Result<Self, SpoolError> {
+        let reader = RefsReader::open(spool, shard.rows)?;
+        if shard.mark.is_none() {
+            return Ok(Self::AsRead(reader));
+        }
+        let mut rows = reader.collect::<Result<Vec<_>, _>>()?;
+        // The numbers of groups that stand on each other are next to each other.
+        rows.sort_unstable_by_key(|reference| (reference.marks.last_group(), reference.row));
+        Ok(Self::ByGroup(rows.into_iter()))
+    }
+
+    fn next(&mut self) -> Result<Option<RowRef>, SpoolError> {
+        match self {
+            Self::AsRead(reader) => reader.next().transpose(),
+            Self::ByGroup(rows) => Ok(rows.next()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +84,7 @@ enum Place {
 impl BodyPieces {
     pub(crate) fn open(spool: &SpoolDir, job: JobId, shard: Shard) -> Result<Self, SpoolError> {
         let rows = SpoolReader::open(spool)?;
-        let references = RefsReader::open(spool, shard.rows)?;
+        let references = References::open(spool, &shard)?;
         Ok(Self {
             job,
             shard,
@@ -75,12 +106,12 @@ impl BodyPieces {
             self.place = Place::Rows;
         }
         while piece.len() < CHUNK {
-            let Some(reference) = self.references.next() else {
+            let Some(reference) = self.references.next()? else {
                 piece.extend_from_slice(ENVELOPE_TAIL);
                 self.place = Place::End;
                 break;
             };
-            let RowRef { row, at, .. } = reference?;
+            let RowRef { row, at, marks, .. } = reference;
             if !std::mem::take(&mut first) {
                 piece.extend_from_slice(ROW_SEPARATOR);
             }
@@ -92,7 +123,7 @@ impl BodyPieces {
             row_head(&mark.custom_id(), &mut piece);
             self.rows
                 .read(at)?
-                .write_request(self.shard.mark, &mut piece);
+                .write_request(marks.within(self.shard.mark), &mut piece);
             piece.extend_from_slice(ROW_TAIL);
         }
         Ok(Some(piece))
@@ -249,4 +280,87 @@ async fn append(mut file: File, chunks: Vec<Bytes>) -> Result<File, DownloadErro
         Ok(file)
     });
     written.await.map_err(DownloadError::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use offpeak_core::job::shard::{ShardRole, ShardState};
+    use offpeak_core::price::Lane;
+    use offpeak_wire::request::Ttl;
+
+    use super::*;
+    use crate::spool::{RefsWriter, RowHead, RowMark, RowMarks, RowMeta, SpoolWriter};
+
+    #[test]
+    fn marked_rows_are_sent_group_by_group_and_others_as_they_came() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::new(temp.path());
+        dir.create().unwrap();
+        let mut writer = SpoolWriter::create(&dir).unwrap();
+        let mut refs = RefsWriter::create(&dir, 0).unwrap();
+        let mark = |group| {
+            let (level, ttl) = (0, Ttl::OneHour);
+            RowMarks::new(&[RowMark { group, level, ttl }])
+        };
+        for (row, group) in (0u64..).zip([Some(2), None, Some(0), Some(2), Some(1), Some(0)]) {
+            let request = format!("{{\"n\":{row}}}");
+            let request_len = u32::try_from(request.len()).unwrap();
+            let meta = RowMeta {
+                row,
+                line: row + 1,
+                model: 0,
+                max_tokens: 1,
+                request_len,
+                digest: [0; 16],
+                bounded: true,
+                has_tools: false,
+                geo_pinned: false,
+            };
+            let (key, points) = (b"1", &[]);
+            let head = RowHead {
+                meta: &meta,
+                key,
+                points,
+            };
+            let reference = RowRef {
+                row,
+                at: writer.append(head, 0, request.as_bytes()).unwrap(),
+                worst: 1,
+                attempts: 0,
+                round: 0,
+                request_len,
+                marks: group.map_or(RowMarks::NONE, mark),
+            };
+            refs.push(&reference).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut shard = Shard {
+            no: ShardNo(0),
+            lane: Lane::Batch,
+            role: ShardRole::Bulk,
+            rows: refs.finish().unwrap(),
+            bytes: 0,
+            worst: Usd::ZERO,
+            reserved: Usd::ZERO,
+            mark: Some(Ttl::OneHour),
+            unmarked: None,
+            after: None,
+            state: ShardState::Planned,
+        };
+        let order = |shard: &Shard| {
+            let job = JobId::of_digest(&[7; 32]);
+            let mut pieces = BodyPieces::open(&dir, job, shard.clone()).unwrap();
+            let mut body = Vec::new();
+            while let Some(piece) = pieces.next_piece().unwrap() {
+                body.extend_from_slice(&piece);
+            }
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let rows = body["requests"].as_array().unwrap();
+            let number = |row: &serde_json::Value| row["params"]["n"].as_u64().unwrap();
+            rows.iter().map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&shard), [1, 2, 5, 4, 0, 3]);
+        shard.mark = None;
+        assert_eq!(order(&shard), [0, 1, 2, 3, 4, 5]);
+    }
 }

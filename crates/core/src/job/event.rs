@@ -288,8 +288,8 @@ pub struct SyncRow {
     pub row: u64,
     /// Most that one call can cost.
     pub worst: Usd,
-    /// The prefix it shares, if a cache mark goes with it.
-    pub prefix: Option<u32>,
+    /// The prefixes that it shares and marks, each standing on the one before.
+    pub prefixes: Vec<u32>,
     /// Attempts it has used up.
     pub attempts: u16,
 }

@@ -85,7 +85,8 @@ struct Queued {
 struct Flight {
     queued: Queued,
     sent_at: Timestamp,
-    warms: bool,
+    /// The prefixes that were cold when it went.
+    warms: Vec<u32>,
 }
 
 impl SyncLane {
@@ -191,13 +192,13 @@ impl SyncLane {
         let later = self.flying.values().filter(|f| f.sent_at >= sent_at);
         let later = later.count();
         self.speed.told(now, limits, later);
-        if let (true, Some(prefix)) = (warms, queued.row.prefix) {
-            self.warming.remove(&prefix);
+        for prefix in &warms {
+            self.warming.remove(prefix);
         }
         match answer {
             RowAnswer::Message { stop, sums } => {
-                if let Some(prefix) = queued.row.prefix {
-                    self.warm.insert(prefix, sent_at);
+                for prefix in &queued.row.prefixes {
+                    self.warm.insert(*prefix, sent_at);
                 }
                 self.went_through();
                 let uncached = sums.input_tokens.saturating_add(sums.cache_write_tokens);
@@ -337,8 +338,9 @@ impl SyncLane {
     fn may_go(&self, queued: &Queued, now: Timestamp) -> bool {
         queued
             .row
-            .prefix
-            .is_none_or(|p| self.is_warm(p, now) || !self.warming.contains(&p))
+            .prefixes
+            .iter()
+            .all(|prefix| self.is_warm(*prefix, now) || !self.warming.contains(prefix))
     }
 
     fn is_warm(&self, prefix: u32, now: Timestamp) -> bool {
@@ -441,10 +443,9 @@ impl Machine {
             lane.retries.earn();
         }
         lane.speed.sent(now);
-        let cold = queued.row.prefix.filter(|p| !lane.is_warm(*p, now));
-        if let Some(prefix) = cold {
-            lane.warming.insert(prefix);
-        }
+        let prefixes = queued.row.prefixes.iter().copied();
+        let cold: Vec<u32> = prefixes.filter(|p| !lane.is_warm(*p, now)).collect();
+        lane.warming.extend(&cold);
         let (shard, row) = (queued.shard, queued.row.row);
         out.acts.push(Act::Send {
             shard,
@@ -455,7 +456,7 @@ impl Machine {
         let flight = Flight {
             queued,
             sent_at: now,
-            warms: cold.is_some(),
+            warms: cold,
         };
         let before = lane.flying.insert((shard, row), flight);
         assert!(

@@ -1,4 +1,4 @@
-//! Whether a request can be sent, and what it is to the planner: model, prefix group, worst case.
+//! Whether a request can be sent, and what it is to the planner: model, levels, worst case.
 //!
 //! Checks what would make every try fail or cost without bound. Leaves out what only the upstream
 //! can judge, such as the content of messages.
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use offpeak_core::price::{Book, Ceiling, Lane, PriceError, Status};
 use offpeak_core::units::Timestamp;
 use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_MESSAGES_BYTES};
-use offpeak_wire::request::{MaxTokens, RequestView, Section, Shape, Ttl};
-use offpeak_wire::splice::MarkPoint;
+use offpeak_wire::request::{MaxTokens, RequestView, Section, Ttl};
 
 use super::error::ProblemKind;
+use super::levels::{Leveler, Path};
 use crate::spec::{JobSpec, Need};
 
 /// Bytes of a batch body around a single request, cache mark included; generously.
@@ -33,22 +33,11 @@ pub(super) struct Facts {
     pub(super) max_tokens: u32,
     /// Picodollars, on the sync lane.
     pub(super) worst: u64,
-    pub(super) prefix: Option<Prefix>,
-    pub(super) mark: Option<MarkPoint>,
+    pub(super) path: Path,
+    pub(super) caller_marked: bool,
     pub(super) has_tools: bool,
     pub(super) geo_pinned: bool,
     pub(super) unbounded: Option<&'static str>,
-}
-
-/// What a prefix group has in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Prefix {
-    /// Of model, tools and system prompt, and of whether the caller placed cache marks.
-    pub(super) digest: u128,
-    /// Bytes of the contents of tools and system prompt.
-    pub(super) bytes: u64,
-    pub(super) caller_marked: bool,
-    pub(super) has_tools: bool,
 }
 
 /// What the settings of a job have to say about every request.
@@ -111,12 +100,12 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Checks requests; remembers what the last ones had in common.
+/// Checks requests; remembers the last one, with which the next has most in common.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     rules: Rules<'a>,
     models: HashMap<String, Result<Known, ProblemKind>>,
-    grouping: Grouping,
+    leveler: Leveler,
 }
 
 /// A model that can be used.
@@ -131,7 +120,7 @@ impl<'a> Checker<'a> {
         Self {
             rules,
             models: HashMap::new(),
-            grouping: Grouping::default(),
+            leveler: Leveler::default(),
         }
     }
 
@@ -174,14 +163,8 @@ impl<'a> Checker<'a> {
         let worst = self.rules.worst(&model.id, &ceiling)?;
         let caller_marked = view.marks() > 0 || view.auto_cache();
         Ok(Facts {
-            prefix: self
-                .grouping
-                .prefix(view, &model.id, caller_marked, has_tools),
-            mark: if caller_marked {
-                None
-            } else {
-                mark_point(view)
-            },
+            path: self.leveler.path(view, &model.id, caller_marked),
+            caller_marked,
             model: model.id,
             max_tokens,
             worst,
@@ -265,77 +248,6 @@ pub(super) fn ceiling(view: &RequestView<'_>, has_tools: bool, max_tokens: u32) 
         has_tools,
         global_pinned: view.inference_geo() == Some("global"),
         fast: view.member("speed") == Some(b"\"fast\""),
-    }
-}
-
-/// Behind the system prompt, or behind the tools when there is none.
-fn mark_point(view: &RequestView<'_>) -> Option<MarkPoint> {
-    let last = |section| {
-        let blocks = view.blocks().iter().rev();
-        blocks
-            .filter(|block| block.section == section)
-            .find_map(MarkPoint::of)
-    };
-    last(Section::System).or_else(|| last(Section::Tools))
-}
-
-/// Finds what requests have in common. Consecutive rows mostly have the same prefix, so the last one
-/// is compared before anything is hashed.
-#[derive(Debug, Default)]
-struct Grouping {
-    last: Vec<u8>,
-    scratch: Vec<u8>,
-    prefix: Option<Prefix>,
-}
-
-impl Grouping {
-    fn prefix(
-        &mut self,
-        view: &RequestView<'_>,
-        model: &str,
-        caller_marked: bool,
-        has_tools: bool,
-    ) -> Option<Prefix> {
-        let mut bytes = 0;
-        self.scratch.clear();
-        for block in view.blocks() {
-            let section = match block.section {
-                Section::Tools => b't',
-                Section::System => b's',
-                Section::Message { .. } => break,
-            };
-            let block_bytes = &view.bytes()[block.span.clone()];
-            let content = match block.shape {
-                Shape::Object => block_bytes.len(),
-                // Without its quotes.
-                Shape::BareString => block_bytes.len() - 2,
-            };
-            if content == 0 {
-                continue;
-            }
-            bytes += content as u64;
-            self.scratch.push(section);
-            self.scratch
-                .extend_from_slice(&(block_bytes.len() as u64).to_le_bytes());
-            self.scratch.extend_from_slice(block_bytes);
-        }
-        if bytes == 0 {
-            return None;
-        }
-        self.scratch.push(u8::from(caller_marked));
-        self.scratch.extend_from_slice(model.as_bytes());
-        if self.prefix.is_none() || self.scratch != self.last {
-            let digest = blake3::hash(&self.scratch);
-            let digest = u128::from_le_bytes(first_16(&digest));
-            self.prefix = Some(Prefix {
-                digest,
-                bytes,
-                caller_marked,
-                has_tools,
-            });
-            std::mem::swap(&mut self.last, &mut self.scratch);
-        }
-        self.prefix
     }
 }
 

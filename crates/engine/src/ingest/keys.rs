@@ -10,44 +10,29 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use super::groups::RowSums;
-
 /// Rows of one run.
 const RUN_MAX: usize = 1 << 17;
 
 /// Bytes of an entry on disk.
-const ENTRY_LEN: usize = 52;
+const ENTRY_LEN: usize = 32;
 
 /// Entries read at once from each run.
 const MERGE_READ: usize = 1024;
 
-/// A row as far as its key is concerned, and what must be taken out of the sums if it is a
-/// duplicate.
+/// A row as far as its key is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) digest: u128,
     pub(super) row: u64,
     pub(super) line: u64,
-    pub(super) group: u32,
-    pub(super) request_len: u32,
-    pub(super) max_tokens: u32,
-    pub(super) worst: u64,
 }
 
 impl Entry {
-    pub(super) fn sums(&self) -> RowSums {
-        RowSums::of(self.request_len, self.max_tokens, self.worst)
-    }
-
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut bytes = [0; ENTRY_LEN];
         bytes[..16].copy_from_slice(&self.digest.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.row.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.line.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.worst.to_le_bytes());
-        bytes[40..44].copy_from_slice(&self.group.to_le_bytes());
-        bytes[44..48].copy_from_slice(&self.request_len.to_le_bytes());
-        bytes[48..].copy_from_slice(&self.max_tokens.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.line.to_le_bytes());
         out.write_all(&bytes)
     }
 
@@ -59,21 +44,10 @@ impl Entry {
                 .copied()
                 .map(u64::from_le_bytes)
         };
-        let word = |at: usize| {
-            bytes
-                .get(at..)?
-                .first_chunk()
-                .copied()
-                .map(u32::from_le_bytes)
-        };
         Some(Self {
             digest: bytes.first_chunk().copied().map(u128::from_le_bytes)?,
             row: long(16)?,
             line: long(24)?,
-            worst: long(32)?,
-            group: word(40)?,
-            request_len: word(44)?,
-            max_tokens: word(48)?,
         })
     }
 }
@@ -238,8 +212,7 @@ mod tests {
             let mut expected = Vec::new();
             for (row, digest) in (0u64..).zip(digests) {
                 let line = row * 2 + 1;
-                let entry =
-                    Entry { digest, row, line, group: 1, request_len: 2, max_tokens: 3, worst: row };
+                let entry = Entry { digest, row, line };
                 keys.push(entry).unwrap();
                 match map.get(&digest) {
                     Some(first) => expected.push((entry, *first)),

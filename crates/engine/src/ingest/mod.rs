@@ -8,12 +8,15 @@
 mod batch;
 mod check;
 mod csv_ends;
+mod doorkeeper;
 mod duplicates;
 mod error;
 mod groups;
 mod hint;
 mod keys;
+mod levels;
 mod parser;
+mod paths;
 mod pipeline;
 mod reader;
 mod render;
@@ -24,14 +27,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
 
 use crate::spec::{InputShape, JobSpec, OnInvalid, TableFormat};
-use crate::spool::SpoolDir;
+use crate::spool::{IndexEntry, IndexWriter, SpoolDir};
 use check::Rules;
 use duplicates::Duplicates;
+use groups::Groups;
 use parser::{Parser, TableJob};
+use paths::Ways;
 use pipeline::Tuning;
 use reader::{Ends, Pieces};
 use render::Shape;
@@ -39,7 +46,7 @@ use sink::{Disk, Problems, Sink};
 use table::Header;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
-pub use groups::{Group, RowSums};
+pub use groups::{Group, GroupLevel, RowSums};
 pub use sample::SampledRow;
 
 /// What an input came to.
@@ -57,7 +64,7 @@ pub struct Ingested {
     pub params_digest: [u8; 32],
     /// The models that requests name, in the order of their first row.
     pub models: Vec<String>,
-    /// The prefix groups that save most, at most 4,096 of them, by that.
+    /// The prefix groups that save most, at most 4,096 of them; depth first.
     pub groups: Vec<Group>,
     /// Sums over the rows of no reported group.
     pub ungrouped: RowSums,
@@ -191,7 +198,8 @@ fn finish(
         on_invalid,
         rows,
         models,
-        mut groups,
+        candidates,
+        ways,
         keys,
         mut problems,
         sample,
@@ -221,15 +229,27 @@ fn finish(
         });
     }
     let mut disk_bytes = disk.map_or(Ok(0), Disk::finish)?;
-    if duplicates.total > 0 {
-        for (entry, _) in &duplicates.skipped {
-            groups.remove(entry.group, &entry.sums());
+    let mut ways = ways
+        .finish()
+        .map_err(|source| sink::run_error(into, source))?;
+    let mut census = candidates.count();
+    let mut skipped = duplicates.skipped.iter().peekable();
+    ways.for_each(|way| {
+        // What is not sent does not count.
+        if skipped.next_if(|(entry, _)| entry.row == way.row).is_none() {
+            census.add(way);
         }
-        if let Some(dir) = into {
+        Ok(())
+    })
+    .map_err(|source| sink::run_error(into, source))?;
+    let groups = census.finish();
+    if let Some(dir) = into {
+        let index = write_index(dir, &mut ways, &groups);
+        disk_bytes += index.map_err(sink::write_error(dir, None))?;
+        if duplicates.total > 0 {
             disk_bytes += duplicates.move_to_invalid(dir, input)?;
         }
     }
-    let (groups, ungrouped) = groups.finish();
     Ok(Ingested {
         rows,
         invalid: problems.total,
@@ -237,8 +257,8 @@ fn finish(
         input_digest,
         params_digest: *sink.params.finalize().as_bytes(),
         models,
-        groups,
-        ungrouped,
+        groups: groups.groups,
+        ungrouped: groups.ungrouped,
         first_unbounded: sink.first_unbounded,
         dearest: sink
             .dearest
@@ -247,4 +267,19 @@ fn finish(
         disk_bytes,
         sample: sample.finish(),
     })
+}
+
+/// Writes the index, now that the group of each row is known; returns its bytes.
+fn write_index(dir: &SpoolDir, ways: &mut Ways, groups: &Groups) -> io::Result<u64> {
+    let mut index = IndexWriter::create(dir)?;
+    ways.for_each(|way| {
+        index.push(&IndexEntry {
+            row: way.row,
+            at: way.at,
+            worst: way.worst,
+            group: groups.of(way),
+            request_len: way.request_len,
+        })
+    })?;
+    index.finish()
 }

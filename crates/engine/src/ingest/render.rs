@@ -14,11 +14,13 @@ use minijinja::{
     escape_formatter,
 };
 use offpeak_core::price::Ceiling;
-use offpeak_wire::request::RequestView;
+use offpeak_wire::request::{self as wire, RequestView};
+use offpeak_wire::splice::MarkPoint;
 
 use super::batch::{row_problem, write_string};
 use super::check::{Checker, Facts, Rules, ceiling};
 use super::error::{ProblemKind, RowProblem};
+use super::levels::End;
 use crate::spec::Template;
 
 /// The name under which the template is compiled; it has no file extension that would ask for HTML.
@@ -50,7 +52,9 @@ impl Shape {
         let request = [&head[..], b"\"x\"", &tail].concat();
         let view =
             RequestView::parse(&request).map_err(|error| problem(row_problem(&request, &error)))?;
-        let facts = Checker::new(rules).check(&view).map_err(problem)?;
+        let mut facts = Checker::new(rules).check(&view).map_err(problem)?;
+        // The message is another one in each row.
+        facts.path.end = None;
         let mut ceiling = ceiling(&view, facts.has_tools, facts.max_tokens);
         ceiling.input_bytes -= request.len() as u64;
         let environment = environment();
@@ -78,6 +82,22 @@ impl Shape {
         let mut hasher = self.hasher.clone();
         hasher.update(middle).update(&self.tail);
         super::check::first_16(&hasher.finalize())
+    }
+
+    /// The end of the prompt with so many bytes, quotes included, between head and tail.
+    pub(super) fn end(&self, middle: usize) -> Option<End> {
+        if self.facts.caller_marked {
+            return None;
+        }
+        let before = self.facts.path.levels.last().map_or(0, |level| level.bytes);
+        Some(End {
+            bytes: before + middle as u64 - 2,
+            point: MarkPoint {
+                start: u32::try_from(self.head.len()).ok()?,
+                end: u32::try_from(self.head.len() + middle).ok()?,
+                shape: wire::Shape::BareString,
+            },
+        })
     }
 
     /// Bytes of the request with so many between head and tail.

@@ -1,17 +1,21 @@
-//! Where checked rows arrive, in input order: they are numbered, grouped, summed up and spooled, and
-//! problems are gathered.
+//! Where checked rows arrive, in input order: they are numbered and spooled, the levels they share are
+//! looked for, and problems are gathered.
 //!
-//! Leaves out parsing and its threads. Duplicate keys are known only at the end (`duplicates`).
+//! Leaves out parsing and its threads. Duplicate keys (`duplicates`) and the group of each row
+//! (`groups`) are known only at the end.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use offpeak_core::job::outcome::OutcomeClass;
 use offpeak_core::units::Usd;
+use offpeak_wire::splice::MarkPoint;
 
 use super::error::{EXAMPLES_MAX, IngestError, ProblemKind, RowProblem};
-use super::groups::Groups;
+use super::groups::{About, Candidates};
 use super::keys::{Entry, Keys};
+use super::levels::Level;
+use super::paths::{Way, WaysWriter};
 use super::render::Shape;
 use super::rows::{Bytes, Content, Rows};
 use super::sample::Sample;
@@ -19,7 +23,7 @@ use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
 use crate::settle::segment::{SegmentWriter, frame_line};
 use crate::spec::OnInvalid;
-use crate::spool::{FrameId, IndexEntry, IndexWriter, RowMeta, SpoolDir, SpoolWriter};
+use crate::spool::{FrameId, RowAt, RowHead, RowMeta, SpoolDir, SpoolWriter};
 
 /// Takes rows in their order.
 pub(super) struct Sink<'a> {
@@ -29,7 +33,8 @@ pub(super) struct Sink<'a> {
     /// Rows of the input so far, invalid ones included.
     pub(super) rows: u64,
     pub(super) models: Vec<String>,
-    pub(super) groups: Groups,
+    pub(super) candidates: Candidates,
+    pub(super) ways: WaysWriter,
     pub(super) keys: Keys,
     pub(super) params: blake3::Hasher,
     pub(super) first_unbounded: Option<(u64, &'static str)>,
@@ -39,6 +44,8 @@ pub(super) struct Sink<'a> {
     pub(super) sample: Sample,
     pub(super) disk: Option<Disk>,
     scratch: Vec<u8>,
+    levels: Vec<Level>,
+    points: Vec<MarkPoint>,
 }
 
 /// Rows that cannot be sent: the first ones, and how many.
@@ -52,7 +59,6 @@ pub(super) struct Problems {
 pub(super) struct Disk {
     pub(super) dir: SpoolDir,
     rows: SpoolWriter,
-    index: IndexWriter,
     invalid: Option<SegmentWriter>,
     invalid_bytes: u64,
     frame: Option<FrameId>,
@@ -74,14 +80,13 @@ impl Disk {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            Ok((SpoolWriter::create(dir)?, IndexWriter::create(dir)?))
+            SpoolWriter::create(dir)
         };
-        let (mut rows, index) = make().map_err(write_error(dir, Some(input_len)))?;
+        let mut rows = make().map_err(write_error(dir, Some(input_len)))?;
         let frame = shape.and_then(|shape| rows.define_frame(&shape.head, &shape.tail));
         Ok(Self {
             dir: dir.clone(),
             rows,
-            index,
             invalid: None,
             invalid_bytes: 0,
             frame,
@@ -106,31 +111,27 @@ impl Disk {
 
     fn put(
         &mut self,
-        meta: &RowMeta,
-        key: &[u8],
+        row: RowHead<'_>,
+        kin: u64,
         content: &Content,
         from: &Rows,
         shape: Option<&Shape>,
         scratch: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        let at = match (&content.bytes, self.frame, shape) {
+    ) -> io::Result<RowAt> {
+        match (&content.bytes, self.frame, shape) {
             (Bytes::Middle(span), Some(frame), _) => {
                 self.rows
-                    .append_framed(meta, key, frame, &from.made[span.clone()])?
+                    .append_framed(row, frame, &from.made[span.clone()])
             }
             (Bytes::Middle(span), None, shape) => {
                 scratch.clear();
                 scratch.extend_from_slice(shape.map_or(&[], |shape| &shape.head));
                 scratch.extend_from_slice(&from.made[span.clone()]);
                 scratch.extend_from_slice(shape.map_or(&[], |shape| &shape.tail));
-                self.rows.append(meta, key, scratch)?
+                self.rows.append(row, kin, scratch)
             }
-            (Bytes::Whole(span), ..) => {
-                self.rows
-                    .append(meta, key, &from.piece.bytes[span.clone()])?
-            }
-        };
-        self.index.push(&IndexEntry::of(meta, at, content.worst))
+            (Bytes::Whole(span), ..) => self.rows.append(row, kin, &from.piece.bytes[span.clone()]),
+        }
     }
 
     fn put_invalid(&mut self, framed: &[u8]) -> io::Result<()> {
@@ -145,16 +146,15 @@ impl Disk {
         segment.append(framed)
     }
 
-    /// Makes everything durable; returns the bytes on disk.
+    /// Makes everything durable but the index, which comes after it; returns the bytes on disk.
     pub(super) fn finish(self) -> Result<u64, IngestError> {
         let failed = self.failed();
         let finish = || -> io::Result<u64> {
             let rows = self.rows.finish()?;
-            let index = self.index.finish()?;
             if let Some(invalid) = self.invalid {
                 invalid.finish()?;
             }
-            Ok(rows + index + self.invalid_bytes)
+            Ok(rows + self.invalid_bytes)
         };
         finish().map_err(failed)
     }
@@ -193,7 +193,8 @@ impl<'a> Sink<'a> {
             shape,
             rows: 0,
             models: Vec::new(),
-            groups: Groups::default(),
+            candidates: Candidates::default(),
+            ways: WaysWriter::new(runs.as_deref()),
             keys: Keys::new(runs),
             params: blake3::Hasher::new(),
             first_unbounded: None,
@@ -202,6 +203,8 @@ impl<'a> Sink<'a> {
             sample: Sample::default(),
             disk,
             scratch: Vec::new(),
+            levels: Vec::new(),
+            points: Vec::new(),
         }
     }
 
@@ -246,7 +249,19 @@ impl<'a> Sink<'a> {
             self.models.len() - 1
         });
         let model = u16::try_from(model).expect("a price book has few models");
-        let group = self.groups.id(facts.prefix, model);
+        self.levels.clone_from(&facts.path.levels);
+        let end = match &content.bytes {
+            Bytes::Whole(_) => facts.path.end,
+            Bytes::Middle(span) => self.shape.and_then(|shape| shape.end(span.len())),
+        };
+        self.levels
+            .extend(end.map(|end| end.level(&content.digest)));
+        let about = About {
+            model,
+            has_tools: facts.has_tools,
+            caller_marked: facts.caller_marked,
+        };
+        self.candidates.note(&self.levels, about);
         self.params.update(&content.digest);
         if let (None, Some(why)) = (self.first_unbounded, facts.unbounded) {
             self.first_unbounded = Some((line, why));
@@ -258,10 +273,6 @@ impl<'a> Sink<'a> {
             digest: content.key_digest,
             row,
             line,
-            group,
-            request_len: content.request_len,
-            max_tokens: facts.max_tokens,
-            worst: content.worst,
         };
         let (shape, len) = (self.shape, content.request_len as usize);
         self.sample
@@ -273,29 +284,48 @@ impl<'a> Sink<'a> {
                     out.extend_from_slice(shape.map_or(&[], |shape| &shape.tail));
                 }
             });
-        self.groups.add(group, &entry.sums());
         let runs = self.disk.as_ref().map(|disk| disk.dir.clone());
         self.keys
             .push(entry)
             .map_err(|source| run_error(runs.as_ref(), source))?;
+        let mut at = RowAt::default();
         if let Some(disk) = &mut self.disk {
             let meta = RowMeta {
                 row,
                 line,
-                group,
                 model,
                 max_tokens: facts.max_tokens,
                 request_len: content.request_len,
-                mark: facts.mark,
                 digest: content.digest,
                 bounded: facts.unbounded.is_none(),
                 has_tools: facts.has_tools,
                 geo_pinned: facts.geo_pinned,
             };
-            let put = disk.put(&meta, key, content, from, self.shape, &mut self.scratch);
-            put.map_err(|error| disk.failed()(error))?;
+            self.points.clear();
+            self.points
+                .extend(self.levels.iter().filter_map(|level| level.point));
+            let preamble = self.levels.iter().rev().find(|level| level.preamble);
+            let kin = preamble.map_or(0, |level| level.digest);
+            let head = RowHead {
+                meta: &meta,
+                key,
+                points: &self.points,
+            };
+            at = disk
+                .put(head, kin, content, from, self.shape, &mut self.scratch)
+                .map_err(|error| disk.failed()(error))?;
         }
-        Ok(())
+        let way = Way {
+            row,
+            at,
+            worst: content.worst,
+            request_len: content.request_len,
+            max_tokens: facts.max_tokens,
+            digests: Vec::new(),
+        };
+        self.ways
+            .push(&way, &self.levels)
+            .map_err(|source| run_error(runs.as_ref(), source))
     }
 
     fn invalid(

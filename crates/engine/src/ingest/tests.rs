@@ -12,7 +12,7 @@ use offpeak_core::units::Timestamp;
 use super::pipeline::Tuning;
 use super::{IngestError, Ingested, ingest_tuned};
 use crate::spec::{InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
-use crate::spool::{IndexReader, SpoolDir, SpoolReader};
+use crate::spool::{IndexReader, RowMarks, SpoolDir, SpoolReader};
 
 const TINY: Tuning = Tuning {
     piece_len: 5,
@@ -80,7 +80,7 @@ fn spooled(dir: &SpoolDir) -> Spooled {
             assert!(row.is_intact());
             assert_eq!(row.meta.row, entry.row);
             let mut request = Vec::new();
-            row.write_request(None, &mut request);
+            row.write_request(RowMarks::NONE, &mut request);
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             (entry.row, row.meta.line, text(row.key), text(&request))
         })

@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::segment::{Outcome, SegmentReader};
 use super::{SettleContext, SettleError};
 use crate::output::read_at;
-use crate::spool::{NO_GROUP, RowMeta, SpoolReader};
+use crate::spool::{RefsReader, RowMeta, SpoolReader};
 
 /// Rows of a shard that are looked at: enough for a per cent, and a moment's work.
 const ROWS_MAX: u32 = 2_048;
@@ -41,11 +41,12 @@ pub(super) fn observe(
     let mut spool = SpoolReader::open(ctx.spool)?;
     let stride = shard.rows.len().div_ceil(ROWS_MAX).max(1);
     let mut seen = Seen::new(ctx, shard, stride);
+    let mut references = RefsReader::open(ctx.spool, shard.rows)?;
     let mut message = Vec::new();
     for place in 0.. {
-        if segment.row().is_none() {
+        let Some(row) = segment.row() else {
             break;
-        }
+        };
         let outcome = segment.read().map_err(SettleError::io(&path))?;
         let Outcome::Kept(kept) = outcome else {
             continue;
@@ -54,9 +55,16 @@ pub(super) fn observe(
             continue;
         }
         read_at(&answers, &kept, &mut message).map_err(SettleError::io(&answers_path))?;
-        if let Ok(answer) = Answer::read(&message) {
-            seen.note(&spool.meta(kept.at)?, &answer.usage);
+        let Ok(answer) = Answer::read(&message) else {
+            continue;
+        };
+        // Both are in the order of the rows.
+        let mut reference = references.next().transpose()?;
+        while reference.is_some_and(|reference| reference.row < row) {
+            reference = references.next().transpose()?;
         }
+        let group = reference.and_then(|reference| reference.marks.last_group());
+        seen.note(&spool.meta(kept.at)?, group, &answer.usage);
     }
     Ok(seen.finish())
 }
@@ -91,7 +99,8 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn note(&mut self, meta: &RowMeta, usage: &Usage) {
+    /// `group` is that of the row's last mark.
+    fn note(&mut self, meta: &RowMeta, group: Option<u32>, usage: &Usage) {
         let name = self.models.get(usize::from(meta.model));
         let Some(model) = name.and_then(|name| self.book.model(name).ok()) else {
             return;
@@ -123,12 +132,11 @@ impl<'a> Seen<'a> {
             .note(usage.output_tokens, meta.max_tokens.into());
         // A canary always writes, and synchronous calls read what was written a moment before.
         let tells = self.shard.lane == Lane::Batch && self.shard.role == ShardRole::Bulk;
-        let marked = self.shard.mark.is_some() && meta.mark.is_some() && meta.group != NO_GROUP;
-        if tells && marked && read + written > 0 {
-            let met = self
-                .groups
-                .entry((model.id.clone(), meta.group))
-                .or_default();
+        if let Some(group) = group.filter(|_| self.shard.mark.is_some())
+            && tells
+            && read + written > 0
+        {
+            let met = self.groups.entry((model.id.clone(), group)).or_default();
             if read > written {
                 met.hits += 1;
             } else {

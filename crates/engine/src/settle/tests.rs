@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::output::write_output;
-use crate::spool::{NO_GROUP, RefsReader, RefsWriter, RowMeta, RowRef, SpoolWriter};
+use crate::spool::{RefsReader, RefsWriter, RowHead, RowMarks, RowMeta, RowRef, SpoolWriter};
 
 /// Worst case of every test row on the sync lane: odd, so that half of it is rounded.
 const WORST: u64 = 1001;
@@ -123,11 +123,9 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
     let meta = RowMeta {
         row,
         line: row + 1,
-        group: NO_GROUP,
         model: 0,
         max_tokens: 100,
         request_len,
-        mark: None,
         digest: [0; 16],
         bounded: true,
         has_tools: false,
@@ -135,7 +133,15 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
     };
     let key = format!("\"k{row}\"");
     let at = writer
-        .append(&meta, key.as_bytes(), request.as_bytes())
+        .append(
+            RowHead {
+                meta: &meta,
+                key: key.as_bytes(),
+                points: &[],
+            },
+            0,
+            request.as_bytes(),
+        )
         .unwrap();
     RowRef {
         row,
@@ -144,6 +150,7 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
         attempts: 0,
         round: 0,
         request_len,
+        marks: RowMarks::NONE,
     }
 }
 

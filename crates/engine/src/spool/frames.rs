@@ -2,8 +2,8 @@
 //!
 //! A request of a batch usually repeats kilobytes of tools and system prompt; a row that fits a
 //! frame keeps only the bytes between. Frames are learned from the rows alone, in their order, so the
-//! same input always makes the same spool. Leaves out what a prefix group is (`ingest`): here it is
-//! only the place to look first.
+//! same input always makes the same spool. Leaves out which rows are kin, because they share tools and
+//! system prompt (`ingest`): here that is only the place to look first.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -25,7 +25,7 @@ const FRAMES_MAX: usize = 4096;
 /// Bytes of all frames of one job; readers hold them in memory.
 const FRAMES_BYTES_MAX: usize = 24 << 20;
 
-/// Rows without a frame that are remembered, to be compared with the next of their group.
+/// Rows without a frame that are remembered, to be compared with the next of their kin.
 const SAMPLES_MAX: usize = 16;
 
 /// Bytes of all remembered rows.
@@ -156,32 +156,32 @@ impl Frames {
     }
 }
 
-/// Finds the frame of each row, and makes new ones from what rows of a group share.
+/// Finds the frame of each row, and makes new ones from what kindred rows share.
 #[derive(Debug, Default)]
 pub(super) struct Learner {
     pub(super) frames: Frames,
     bytes: usize,
-    /// The frames that rows of a group have fitted; the last one that did comes first.
-    of_group: HashMap<u32, Vec<FrameId>>,
-    samples: VecDeque<(u32, Box<[u8]>)>,
+    /// The frames that rows of a kind have fitted; the last one that did comes first.
+    of_kin: HashMap<u64, Vec<FrameId>>,
+    samples: VecDeque<(u64, Box<[u8]>)>,
     sample_bytes: usize,
 }
 
 impl Learner {
     /// The frame to keep a request in, if any.
-    pub(super) fn fit(&mut self, group: u32, request: &[u8]) -> Option<FrameId> {
+    pub(super) fn fit(&mut self, kin: u64, request: &[u8]) -> Option<FrameId> {
         if request.len() < SHARED_MIN {
             return None;
         }
-        if let Some(candidates) = self.of_group.get_mut(&group) {
+        if let Some(candidates) = self.of_kin.get_mut(&kin) {
             let fits = |id: &FrameId| self.frames.get(*id).is_some_and(|f| f.fits(request));
             if let Some(found) = candidates.iter().position(fits) {
                 candidates[..=found].rotate_right(1);
                 return candidates.first().copied();
             }
         }
-        self.shrink(group, request)
-            .or_else(|| self.learn(group, request))
+        self.shrink(kin, request)
+            .or_else(|| self.learn(kin, request))
     }
 
     /// Adds a frame that is known beforehand, if it saves enough.
@@ -192,39 +192,39 @@ impl Learner {
         })
     }
 
-    /// The two rows a frame was made of may share more than the group does. A row that shares most
+    /// The two rows a frame was made of may share more than all their kin. A row that shares most
     /// of it makes a better one; a row that shares little is of another kind.
-    fn shrink(&mut self, group: u32, request: &[u8]) -> Option<FrameId> {
-        let newest = *self.of_group.get(&group)?.first()?;
+    fn shrink(&mut self, kin: u64, request: &[u8]) -> Option<FrameId> {
+        let newest = *self.of_kin.get(&kin)?.first()?;
         let old = self.frames.get(newest)?;
         let shrunk = old.shrunk_to(request);
         if shrunk.shared() < old.shared() / 4 * 3 {
             return None;
         }
-        self.add_for(group, shrunk)
+        self.add_for(kin, shrunk)
     }
 
-    fn learn(&mut self, group: u32, request: &[u8]) -> Option<FrameId> {
+    fn learn(&mut self, kin: u64, request: &[u8]) -> Option<FrameId> {
         let shared = self
             .samples
             .iter()
             .enumerate()
-            .filter(|(_, (of, _))| *of == group)
+            .filter(|(_, (of, _))| *of == kin)
             .map(|(index, (_, sample))| (index, Frame::between(sample, request)))
             .max_by_key(|(_, frame)| frame.shared());
         if let Some((index, frame)) = shared
-            && let Some(id) = self.add_for(group, frame)
+            && let Some(id) = self.add_for(kin, frame)
         {
             self.forget(index);
             return Some(id);
         }
-        self.remember(group, request);
+        self.remember(kin, request);
         None
     }
 
-    fn add_for(&mut self, group: u32, frame: Frame) -> Option<FrameId> {
+    fn add_for(&mut self, kin: u64, frame: Frame) -> Option<FrameId> {
         let id = self.add(frame)?;
-        self.of_group.entry(group).or_default().insert(0, id);
+        self.of_kin.entry(kin).or_default().insert(0, id);
         Some(id)
     }
 
@@ -242,7 +242,7 @@ impl Learner {
         Some(id)
     }
 
-    fn remember(&mut self, group: u32, request: &[u8]) {
+    fn remember(&mut self, kin: u64, request: &[u8]) {
         if request.len() > SAMPLES_BYTES_MAX || self.frames.0.len() == FRAMES_MAX {
             return;
         }
@@ -252,7 +252,7 @@ impl Learner {
             self.forget(0);
         }
         self.sample_bytes += request.len();
-        self.samples.push_back((group, request.into()));
+        self.samples.push_back((kin, request.into()));
     }
 
     fn forget(&mut self, index: usize) {
@@ -267,11 +267,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn kept(requests: &[(u32, Vec<u8>)]) -> (Learner, Vec<usize>) {
+    fn kept(requests: &[(u64, Vec<u8>)]) -> (Learner, Vec<usize>) {
         let mut learner = Learner::default();
         let kept = requests
             .iter()
-            .map(|(group, request)| match learner.fit(*group, request) {
+            .map(|(kin, request)| match learner.fit(*kin, request) {
                 Some(id) => learner.frames.get(id).unwrap().middle(request).len(),
                 None => request.len(),
             });
@@ -293,16 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_take_turns_keep_their_own_frames() {
-        let request = |group: u32, row: usize| {
-            let letter = char::from(b'a' + u8::try_from(group).unwrap());
+    fn kinds_that_take_turns_keep_their_own_frames() {
+        let request = |kin: u64, row: usize| {
+            let letter = char::from(b'a' + u8::try_from(kin).unwrap());
             (
-                group,
+                kin,
                 format!("{}{row}", String::from(letter).repeat(600)).into_bytes(),
             )
         };
         let requests: Vec<_> = (0..20)
-            .flat_map(|row| (0..8).map(move |group| request(group, row)))
+            .flat_map(|row| (0..8).map(move |kin| request(kin, row)))
             .collect();
         let (_, kept) = kept(&requests);
         assert!(kept[..8].iter().all(|len| *len > 600));

@@ -5,15 +5,12 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 
-use offpeak_wire::request::{Shape, Ttl};
-use offpeak_wire::splice::MarkPoint;
-
 use super::SpoolError;
 use super::layout::{SpoolDir, create_file, sync_dir};
-use super::row::{RowAt, RowMeta};
+use super::row::RowAt;
 
 /// Bytes of an entry on disk.
-const ENTRY_LEN: usize = 36;
+const ENTRY_LEN: usize = 32;
 
 const BUFFER: usize = 256 << 10;
 
@@ -30,56 +27,9 @@ pub struct IndexEntry {
     pub group: u32,
     /// Bytes of its request, unmarked.
     pub request_len: u32,
-    /// What kind of block its cache mark would go to, if it can carry one.
-    pub mark: MarkShape,
-}
-
-/// What kind of block a row's cache mark would go to, which decides how many bytes it adds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MarkShape {
-    /// The row carries no mark of ours.
-    None,
-    /// An object, which gets one more member.
-    Object,
-    /// A string, which becomes a list of one block.
-    BareString,
-}
-
-impl MarkShape {
-    /// Bytes that a mark adds.
-    #[must_use]
-    pub fn added_len(self, mark: Option<Ttl>) -> usize {
-        let point = |shape| MarkPoint {
-            start: 0,
-            end: 2,
-            shape,
-        };
-        match (self, mark) {
-            (Self::None, _) | (_, None) => 0,
-            (Self::Object, Some(ttl)) => point(Shape::Object).added_len(ttl),
-            (Self::BareString, Some(ttl)) => point(Shape::BareString).added_len(ttl),
-        }
-    }
 }
 
 impl IndexEntry {
-    /// The entry of a row that was spooled.
-    #[must_use]
-    pub fn of(meta: &RowMeta, at: RowAt, worst: u64) -> Self {
-        Self {
-            row: meta.row,
-            at,
-            worst,
-            group: meta.group,
-            request_len: meta.request_len,
-            mark: match meta.mark.map(|mark| mark.shape) {
-                None => MarkShape::None,
-                Some(Shape::Object) => MarkShape::Object,
-                Some(Shape::BareString) => MarkShape::BareString,
-            },
-        }
-    }
-
     fn encode(&self) -> [u8; ENTRY_LEN] {
         let mut bytes = [0; ENTRY_LEN];
         bytes[..8].copy_from_slice(&self.row.to_le_bytes());
@@ -87,30 +37,21 @@ impl IndexEntry {
         bytes[16..24].copy_from_slice(&self.worst.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.group.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.request_len.to_le_bytes());
-        bytes[32] = match self.mark {
-            MarkShape::None => 0,
-            MarkShape::Object => 1,
-            MarkShape::BareString => 2,
-        };
         bytes
     }
 
-    fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<Self> {
-        let long = |at: usize| bytes[at..].first_chunk().copied().map(u64::from_le_bytes);
-        let word = |at: usize| bytes[at..].first_chunk().copied().map(u32::from_le_bytes);
-        Some(Self {
-            row: long(0)?,
-            at: RowAt(long(8)?),
-            worst: long(16)?,
-            group: word(24)?,
-            request_len: word(28)?,
-            mark: match bytes[32] {
-                0 => MarkShape::None,
-                1 => MarkShape::Object,
-                2 => MarkShape::BareString,
-                _ => return None,
-            },
-        })
+    fn decode(bytes: &[u8; ENTRY_LEN]) -> Self {
+        let long =
+            |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("an entry is longer"));
+        let word =
+            |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("an entry is longer"));
+        Self {
+            row: long(0),
+            at: RowAt(long(8)),
+            worst: long(16),
+            group: word(24),
+            request_len: word(28),
+        }
     }
 }
 
@@ -216,10 +157,8 @@ impl Iterator for IndexReader {
                 source,
             }));
         }
-        let offset = self.next * ENTRY_LEN as u64;
         self.next += 1;
-        let entry = IndexEntry::decode(&bytes);
-        Some(entry.ok_or_else(|| SpoolError::damaged(&self.path, offset, "no such kind of mark")))
+        Some(Ok(IndexEntry::decode(&bytes)))
     }
 }
 
@@ -230,11 +169,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_survive(numbers in any::<(u64, u64, u64, u32, u32)>(), mark in 0u8..3) {
-            let mark = [MarkShape::None, MarkShape::Object, MarkShape::BareString][usize::from(mark)];
+        fn entries_survive(numbers in any::<(u64, u64, u64, u32, u32)>()) {
             let (row, at, worst, group, request_len) = numbers;
-            let entry = IndexEntry { row, at: RowAt(at), worst, group, request_len, mark };
-            prop_assert_eq!(IndexEntry::decode(&entry.encode()), Some(entry));
+            let entry = IndexEntry { row, at: RowAt(at), worst, group, request_len };
+            prop_assert_eq!(IndexEntry::decode(&entry.encode()), entry);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::SpoolError;
 use super::frames::{Frame, Frames};
 use super::layout::SpoolDir;
-use super::row::{HEADER_LEN, RowAt, RowMeta, SpooledRow, decode};
+use super::row::{HEADER_LEN, RowAt, RowMeta, SpooledRow, are_points, decode};
 
 /// Read ahead when rows are asked for in their order.
 const WINDOW: usize = 1 << 20;
@@ -78,15 +78,21 @@ impl SpoolReader {
             },
         };
         let record = self.loaded(offset, len);
-        let (key, middle) = record[HEADER_LEN..].split_at(extent.key_len as usize);
+        let (key, rest) = record[HEADER_LEN..].split_at(extent.key_len as usize);
+        let points_len = usize::try_from(extent.points_len()).unwrap_or(usize::MAX);
+        let (points, middle) = rest.split_at(points_len);
         let (head, tail): (&[u8], &[u8]) =
             frame.map_or((&[], &[]), |Frame { head, tail }| (head, tail));
         if head.len() + middle.len() + tail.len() != meta.request_len as usize {
             return Err(self.damaged(offset, "the lengths of its parts do not add up"));
         }
+        if !are_points(points, meta.request_len) {
+            return Err(self.damaged(offset, "the place of a cache mark is outside the request"));
+        }
         Ok(SpooledRow {
             meta,
             key,
+            points,
             parts: [head, middle, tail],
         })
     }
@@ -179,21 +185,19 @@ impl SpoolReader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NO_GROUP, SpoolWriter};
+    use super::super::{RowHead, RowMark, RowMarks, SpoolWriter};
     use super::*;
     use offpeak_wire::request::{Shape, Ttl};
     use offpeak_wire::splice::MarkPoint;
     use proptest::prelude::*;
 
-    fn meta(row: u64, group: u32, request: &[u8], mark: Option<MarkPoint>) -> RowMeta {
+    fn meta(row: u64, request: &[u8]) -> RowMeta {
         RowMeta {
             row,
             line: row + 1,
-            group,
             model: 0,
             max_tokens: 1,
             request_len: u32::try_from(request.len()).unwrap(),
-            mark,
             digest: *blake3::hash(request).as_bytes().first_chunk().unwrap(),
             bounded: true,
             has_tools: false,
@@ -201,9 +205,20 @@ mod tests {
         }
     }
 
+    const LEVEL: RowMark = RowMark {
+        group: 0,
+        level: 0,
+        ttl: Ttl::OneHour,
+    };
+
+    fn head(meta: &RowMeta) -> RowHead<'_> {
+        let (key, points) = (b"1", &[]);
+        RowHead { meta, key, points }
+    }
+
     #[derive(Debug, Clone)]
     struct Given {
-        group: u32,
+        hint: u64,
         key: Vec<u8>,
         request: Vec<u8>,
         mark: Option<MarkPoint>,
@@ -217,10 +232,10 @@ mod tests {
             preamble,
             text,
             prop::collection::vec(any::<u8>(), 1..6),
-            0u32..3,
+            0u64..3,
             any::<[bool; 2]>(),
         )
-            .prop_map(|(preamble, text, key, group, [marked, string])| {
+            .prop_map(|(preamble, text, key, hint, [marked, string])| {
                 let mut request = b"{\"s\":\"".to_vec();
                 request.extend((0..preamble).map(|i| b'A' + u8::try_from(i % 26).unwrap()));
                 request.extend_from_slice(b"\",\"t\":\"");
@@ -237,9 +252,8 @@ mod tests {
                     end,
                     shape,
                 });
-                let group = if group == 2 { NO_GROUP } else { group };
                 Given {
-                    group,
+                    hint,
                     key,
                     request,
                     mark,
@@ -259,8 +273,10 @@ mod tests {
             dir.create().unwrap();
             let mut writer = SpoolWriter::with_segments(&dir, 3000);
             let at: Vec<_> = (0u64..).zip(&rows).map(|(number, given)| {
-                let meta = meta(number, given.group, &given.request, given.mark);
-                writer.append(&meta, &given.key, &given.request).unwrap()
+                let meta = meta(number, &given.request);
+                let points = given.mark.as_slice();
+                let row = RowHead { meta: &meta, key: &given.key, points };
+                writer.append(row, given.hint, &given.request).unwrap()
             }).collect();
             writer.finish().unwrap();
 
@@ -272,14 +288,16 @@ mod tests {
                 prop_assert_eq!(row.meta.row, number as u64);
                 prop_assert_eq!(row.key, &given.key);
                 prop_assert!(row.is_intact());
+                prop_assert_eq!(row.point(0), given.mark);
                 for mark in [None, Some(Ttl::FiveMinutes), Some(Ttl::OneHour)] {
                     let mut request = Vec::new();
-                    row.write_request(mark, &mut request);
+                    let marks = RowMarks::new(&[LEVEL]).within(mark);
+                    row.write_request(marks, &mut request);
                     let expected = match given.mark.zip(mark) {
                         Some((point, ttl)) => point.apply(&given.request, ttl),
                         None => given.request.clone(),
                     };
-                    prop_assert_eq!(row.request_len(mark), expected.len() as u64);
+                    prop_assert_eq!(row.request_len(marks), expected.len() as u64);
                     prop_assert_eq!(request, expected);
                 }
             }
@@ -296,7 +314,7 @@ mod tests {
             let request = format!("{{\"system\":\"{}\",\"n\":{row}}}", "x".repeat(20_000));
             let request = request.as_bytes();
             writer
-                .append(&meta(row, 0, request, None), b"1", request)
+                .append(head(&meta(row, request)), 0, request)
                 .unwrap();
         }
         assert!(writer.finish().unwrap() < 60_000);
@@ -309,7 +327,7 @@ mod tests {
         dir.create().unwrap();
         let mut writer = SpoolWriter::create(&dir).unwrap();
         let at = writer
-            .append(&meta(0, 0, b"{\"a\":1}", None), b"1", b"{\"a\":1}")
+            .append(head(&meta(0, b"{\"a\":1}")), 0, b"{\"a\":1}")
             .unwrap();
         writer.finish().unwrap();
         let whole = std::fs::read(dir.segment(0)).unwrap();

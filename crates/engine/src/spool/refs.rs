@@ -8,10 +8,14 @@ use offpeak_core::job::shard::{RowRange, ShardNo};
 
 use super::SpoolError;
 use super::layout::{SpoolDir, create_file, sync_dir};
+use super::marks::RowMarks;
 use super::row::RowAt;
 
+/// The prefix group of rows that have none.
+pub const NO_GROUP: u32 = u32::MAX;
+
 /// Bytes of a reference on disk.
-const REF_LEN: usize = 32;
+const REF_LEN: usize = 32 + RowMarks::LEN;
 
 /// Bytes a writer gathers; there is one writer per kind of shard.
 const WRITE_BUFFER: usize = 64 << 10;
@@ -39,6 +43,8 @@ pub struct RowRef {
     pub round: u16,
     /// Bytes of its request, unmarked.
     pub request_len: u32,
+    /// Its cache marks, while it is in a shard that has some.
+    pub marks: RowMarks,
 }
 
 impl RowRef {
@@ -49,13 +55,17 @@ impl RowRef {
         bytes[16..24].copy_from_slice(&self.worst.to_le_bytes());
         bytes[24..26].copy_from_slice(&self.attempts.to_le_bytes());
         bytes[26..28].copy_from_slice(&self.round.to_le_bytes());
-        bytes[28..].copy_from_slice(&self.request_len.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.request_len.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.marks.to_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8; REF_LEN]) -> Self {
         let long = |at: usize| {
             u64::from_le_bytes(*bytes[at..].first_chunk().expect("a reference is longer"))
+        };
+        let word = |at: usize| {
+            u32::from_le_bytes(*bytes[at..].first_chunk().expect("a reference is longer"))
         };
         let short = |at: usize| {
             u16::from_le_bytes(*bytes[at..].first_chunk().expect("a reference is longer"))
@@ -66,7 +76,8 @@ impl RowRef {
             worst: long(16),
             attempts: short(24),
             round: short(26),
-            request_len: u32::from(short(30)) << 16 | u32::from(short(28)),
+            request_len: word(28),
+            marks: RowMarks::from_bytes(bytes[32..].first_chunk().expect("a reference is longer")),
         }
     }
 }
@@ -214,18 +225,20 @@ impl Iterator for RefsReader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::marks::tests::marks;
     use super::*;
     use proptest::prelude::*;
 
     fn refs() -> impl Strategy<Value = RowRef> {
-        any::<(u64, u64, u64, u16, u16, u32)>().prop_map(
-            |(row, at, worst, attempts, round, request_len)| RowRef {
+        (any::<(u64, u64, u64, u16, u16, u32)>(), marks()).prop_map(
+            |((row, at, worst, attempts, round, request_len), marks)| RowRef {
                 row,
                 at: RowAt(at),
                 worst,
                 attempts,
                 round,
                 request_len,
+                marks,
             },
         )
     }

@@ -1,22 +1,23 @@
-//! A row in a segment: a fixed header, the user's key, and those bytes of the request that no
-//! frame holds.
+//! A row in a segment: a fixed header, the user's key, the places where cache marks may stand, and
+//! those bytes of the request that no frame holds.
 //!
-//! Leaves out reading and writing of segments (`read`, `write`) and which frame a row has
-//! (`frames`).
+//! Leaves out reading and writing of segments (`read`, `write`), which frame a row has (`frames`) and
+//! which places are marked (`marks`).
 
 use offpeak_wire::request::{Shape, Ttl};
 use offpeak_wire::splice::MarkPoint;
 
 use super::frames::FrameId;
-
-/// The prefix group of rows that have none.
-pub const NO_GROUP: u32 = u32::MAX;
+use super::marks::RowMarks;
 
 /// Bytes of a record before its key.
-pub(super) const HEADER_LEN: usize = 72;
+pub(super) const HEADER_LEN: usize = 64;
+
+/// Bytes of the place of a mark.
+pub(super) const POINT_LEN: usize = 9;
 
 /// Where a row is: segment number in the upper half, offset within it in the lower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RowAt(pub u64);
 
 impl RowAt {
@@ -40,17 +41,12 @@ pub struct RowMeta {
     pub row: u64,
     /// The line of the input where it begins, counted from 1.
     pub line: u64,
-    /// Its prefix group; [`NO_GROUP`] for none.
-    pub group: u32,
     /// Its model, as an index into the job's models.
     pub model: u16,
     /// `max_tokens` of the request.
     pub max_tokens: u32,
     /// Bytes of the request, unmarked.
     pub request_len: u32,
-    /// Where the group's cache mark would go; `None` when the caller marked the row himself or
-    /// nothing in it can carry one.
-    pub mark: Option<MarkPoint>,
     /// The first 128 bits of the BLAKE3 of the request bytes, unmarked.
     pub digest: [u8; 16],
     /// Whether its length bounds its input tokens.
@@ -64,21 +60,25 @@ pub struct RowMeta {
 const BOUNDED: u16 = 1;
 const TOOLS: u16 = 2;
 const GEO_PINNED: u16 = 4;
-const MARK: u16 = 8;
-const MARK_IS_STRING: u16 = 16;
 
 /// Lengths that follow the header, and which frame is around the middle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) frame: Option<FrameId>,
     pub(super) key_len: u32,
+    pub(super) points: u16,
     pub(super) middle_len: u32,
 }
 
 impl Extent {
     /// Bytes of the whole record.
     pub(super) fn record_len(self) -> u64 {
-        HEADER_LEN as u64 + u64::from(self.key_len) + u64::from(self.middle_len)
+        HEADER_LEN as u64 + self.points_len() + u64::from(self.key_len) + u64::from(self.middle_len)
+    }
+
+    /// Bytes of the places of marks, which follow the header.
+    pub(super) fn points_len(self) -> u64 {
+        u64::from(self.points) * POINT_LEN as u64
     }
 }
 
@@ -92,16 +92,6 @@ pub(super) fn encode(meta: &RowMeta, extent: Extent, out: &mut Vec<u8>) {
     ] {
         flags |= if set { flag } else { 0 };
     }
-    let (mut mark_start, mut mark_end) = (0, 0);
-    if let Some(mark) = meta.mark {
-        flags |= MARK
-            | if mark.shape == Shape::BareString {
-                MARK_IS_STRING
-            } else {
-                0
-            };
-        (mark_start, mark_end) = (mark.start, mark.end);
-    }
     let mut header = [0; HEADER_LEN];
     let mut rest = &mut header[..];
     let mut put = |bytes: &[u8]| {
@@ -112,22 +102,21 @@ pub(super) fn encode(meta: &RowMeta, extent: Extent, out: &mut Vec<u8>) {
     put(&meta.row.to_le_bytes());
     put(&meta.line.to_le_bytes());
     put(&meta.digest);
-    put(&meta.group.to_le_bytes());
     put(&meta.max_tokens.to_le_bytes());
     put(&meta.request_len.to_le_bytes());
-    put(&mark_start.to_le_bytes());
-    put(&mark_end.to_le_bytes());
     put(&extent.frame.map_or(u32::MAX, |frame| frame.0).to_le_bytes());
     put(&extent.key_len.to_le_bytes());
     put(&extent.middle_len.to_le_bytes());
     put(&meta.model.to_le_bytes());
     put(&flags.to_le_bytes());
+    put(&extent.points.to_le_bytes());
+    put(&[0; 2]);
     put(&MAGIC);
     out.extend_from_slice(&header);
 }
 
 /// Ends every header, so that a wrong offset is noticed.
-const MAGIC: [u8; 4] = *b"row\x01";
+const MAGIC: [u8; 4] = *b"row\x02";
 
 /// Reads a record's header; an error says what is wrong with it.
 pub(super) fn decode(header: &[u8; HEADER_LEN]) -> Result<(RowMeta, Extent), &'static str> {
@@ -141,33 +130,18 @@ pub(super) fn decode(header: &[u8; HEADER_LEN]) -> Result<(RowMeta, Extent), &'s
     }
     let (row, line) = (take!(u64), take!(u64));
     let digest = take!(u128).to_le_bytes();
-    let (group, max_tokens, request_len) = (take!(u32), take!(u32), take!(u32));
-    let (start, end) = (take!(u32), take!(u32));
+    let (max_tokens, request_len) = (take!(u32), take!(u32));
     let (frame, key_len, middle_len) = (take!(u32), take!(u32), take!(u32));
-    let (model, flags) = (take!(u16), take!(u16));
+    let (model, flags, points, _) = (take!(u16), take!(u16), take!(u16), take!(u16));
     if rest != MAGIC {
         return Err("no row begins here");
-    }
-    let mark = (flags & MARK != 0).then_some(MarkPoint {
-        start,
-        end,
-        shape: if flags & MARK_IS_STRING == 0 {
-            Shape::Object
-        } else {
-            Shape::BareString
-        },
-    });
-    if mark.is_some_and(|mark| mark.start >= mark.end || mark.end > request_len) {
-        return Err("the place of its cache mark is outside the request");
     }
     let meta = RowMeta {
         row,
         line,
-        group,
         model,
         max_tokens,
         request_len,
-        mark,
         digest,
         bounded: flags & BOUNDED != 0,
         has_tools: flags & TOOLS != 0,
@@ -179,9 +153,36 @@ pub(super) fn decode(header: &[u8; HEADER_LEN]) -> Result<(RowMeta, Extent), &'s
         Extent {
             frame,
             key_len,
+            points,
             middle_len,
         },
     ))
+}
+
+/// Appends the place of a mark.
+pub(super) fn encode_point(point: MarkPoint, out: &mut Vec<u8>) {
+    out.extend_from_slice(&point.start.to_le_bytes());
+    out.extend_from_slice(&point.end.to_le_bytes());
+    out.push(u8::from(point.shape == Shape::BareString));
+}
+
+/// Reads it; `None` if it is not within a request of that length.
+fn decode_point(bytes: &[u8; POINT_LEN], request_len: u32) -> Option<MarkPoint> {
+    let word = |at: usize| bytes[at..].first_chunk().copied().map(u32::from_le_bytes);
+    let (start, end) = (word(0)?, word(4)?);
+    let shape = match bytes[8] {
+        0 => Shape::Object,
+        1 => Shape::BareString,
+        _ => return None,
+    };
+    (start < end && end <= request_len).then_some(MarkPoint { start, end, shape })
+}
+
+/// Whether the places of marks, as stored, are places within the request.
+pub(super) fn are_points(bytes: &[u8], request_len: u32) -> bool {
+    let (points, rest) = bytes.as_chunks();
+    let each = |point| decode_point(point, request_len).is_some();
+    rest.is_empty() && points.iter().all(each)
 }
 
 /// A row as read from the spool.
@@ -191,33 +192,54 @@ pub struct SpooledRow<'a> {
     pub meta: RowMeta,
     /// The user's key: a raw JSON scalar, e.g. `"a1"` with its quotes, or `17`.
     pub key: &'a [u8],
+    /// Where cache marks may stand, checked.
+    pub(super) points: &'a [u8],
     /// The request: shared head, own bytes, shared tail.
     pub(super) parts: [&'a [u8]; 3],
 }
 
+/// Something that a mark adds to a request, and before which byte.
+type Insertion = (usize, &'static [u8]);
+
 impl SpooledRow<'_> {
-    /// Bytes of the request, with a mark if one is asked for and the row can carry it.
+    /// Where a mark of a level would stand, counted from 0 from the beginning of the prompt; `None` if
+    /// the prompt has no such level.
     #[must_use]
-    pub fn request_len(&self, mark: Option<Ttl>) -> u64 {
-        let added = self
-            .meta
-            .mark
-            .zip(mark)
-            .map_or(0, |(point, ttl)| point.added_len(ttl));
+    pub fn point(&self, level: usize) -> Option<MarkPoint> {
+        let (points, _) = self.points.as_chunks();
+        decode_point(points.get(level)?, self.meta.request_len)
+    }
+
+    /// Bytes of the request with these marks.
+    #[must_use]
+    pub fn request_len(&self, marks: RowMarks) -> u64 {
+        let points = marks
+            .iter()
+            .filter_map(|mark| Some((self.point(mark.level.into())?, mark.ttl)));
+        let added: usize = points.map(|(point, ttl)| point.added_len(ttl)).sum();
         u64::from(self.meta.request_len) + added as u64
     }
 
-    /// Appends the request's exact bytes, with a mark if one is asked for and the row can carry it.
-    pub fn write_request(&self, mark: Option<Ttl>, out: &mut Vec<u8>) {
+    /// Appends the request's exact bytes with these marks.
+    pub fn write_request(&self, marks: RowMarks, out: &mut Vec<u8>) {
         let mut cursor = Cursor {
             parts: self.parts,
             done: 0,
         };
-        if let Some((point, ttl)) = self.meta.mark.zip(mark) {
-            for (at, bytes) in insertions(point, ttl) {
-                cursor.copy_until(at, out);
-                out.extend_from_slice(bytes);
-            }
+        let mut inserted: [Insertion; 3 * RowMarks::MAX] = [(usize::MAX, &[]); 3 * RowMarks::MAX];
+        let mut len = 0;
+        for mark in marks.iter() {
+            let Some(point) = self.point(mark.level.into()) else {
+                continue;
+            };
+            inserted[len..len + 3].copy_from_slice(&insertions(point, mark.ttl));
+            len += 3;
+        }
+        // The order of the bytes need not be that of the prompt: `messages` may come first.
+        inserted[..len].sort_by_key(|(at, _)| *at);
+        for (at, bytes) in &inserted[..len] {
+            cursor.copy_until(*at, out);
+            out.extend_from_slice(bytes);
         }
         cursor.copy_until(usize::MAX, out);
     }
@@ -235,7 +257,7 @@ impl SpooledRow<'_> {
 
 /// What a mark adds, and before which byte of the request. Taken from the marking of a two-byte
 /// request of the same shape, so that the splice has one definition.
-fn insertions(point: MarkPoint, ttl: Ttl) -> [(usize, &'static [u8]); 3] {
+fn insertions(point: MarkPoint, ttl: Ttl) -> [Insertion; 3] {
     let (start, end) = (point.start as usize, point.end as usize);
     let tiny = MarkPoint {
         start: 0,
@@ -274,96 +296,117 @@ impl Cursor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RowMark;
     use super::*;
     use proptest::prelude::*;
 
     fn meta() -> impl Strategy<Value = RowMeta> {
-        let mark = (0u32..50, 2u32..50, any::<bool>()).prop_map(|(start, len, string)| MarkPoint {
-            start,
-            end: start + len,
-            shape: if string {
-                Shape::BareString
-            } else {
-                Shape::Object
-            },
-        });
         (
-            (
-                any::<u64>(),
-                any::<u64>(),
-                any::<u32>(),
-                any::<u16>(),
-                any::<u32>(),
-            ),
-            (
-                100..u32::MAX,
-                prop::option::of(mark),
-                any::<[u8; 16]>(),
-                any::<[bool; 3]>(),
-            ),
+            any::<(u64, u64, u16, u32, u32)>(),
+            (any::<[u8; 16]>(), any::<[bool; 3]>()),
         )
             .prop_map(
-                |((row, line, group, model, max_tokens), (request_len, mark, digest, is))| {
-                    RowMeta {
-                        row,
-                        line,
-                        group,
-                        model,
-                        max_tokens,
-                        request_len,
-                        mark,
-                        digest,
-                        bounded: is[0],
-                        has_tools: is[1],
-                        geo_pinned: is[2],
-                    }
+                |((row, line, model, max_tokens, request_len), (digest, is))| RowMeta {
+                    row,
+                    line,
+                    model,
+                    max_tokens,
+                    request_len,
+                    digest,
+                    bounded: is[0],
+                    has_tools: is[1],
+                    geo_pinned: is[2],
                 },
             )
     }
 
+    fn shape() -> impl Strategy<Value = Shape> {
+        prop::sample::select(vec![Shape::BareString, Shape::Object])
+    }
+
     proptest! {
         #[test]
-        fn a_header_survives(meta in meta(), frame in prop::option::of(0..u32::MAX), lens in any::<(u32, u32)>()) {
-            let extent = Extent { frame: frame.map(FrameId), key_len: lens.0, middle_len: lens.1 };
+        fn a_header_survives(
+            meta in meta(), frame in prop::option::of(0..u32::MAX), lens in any::<(u32, u16, u32)>(),
+        ) {
+            let (key_len, points, middle_len) = lens;
+            let extent = Extent { frame: frame.map(FrameId), key_len, points, middle_len };
             let mut bytes = Vec::new();
             encode(&meta, extent, &mut bytes);
             prop_assert_eq!(decode(bytes.as_slice().try_into().unwrap()), Ok((meta, extent)));
         }
 
         #[test]
+        fn the_place_of_a_mark_survives(start in 0u32..50, len in 1u32..50, shape in shape()) {
+            let point = MarkPoint { start, end: start + len, shape };
+            let mut bytes = Vec::new();
+            encode_point(point, &mut bytes);
+            prop_assert!(are_points(&bytes, 100));
+            prop_assert!(!are_points(&bytes, start + len - 1));
+            prop_assert_eq!(decode_point(bytes[..].try_into().unwrap(), 100), Some(point));
+        }
+
+        #[test]
         fn a_marked_request_is_the_same_whole_and_in_parts(
-            request in prop::collection::vec(any::<u8>(), 4..80),
-            cuts in any::<[prop::sample::Index; 4]>(),
-            string in any::<bool>(),
-            hour in any::<bool>(),
+            blocks in prop::collection::vec((0usize..9, shape(), any::<bool>(), any::<bool>()), 1..=4),
+            turned in any::<bool>(),
+            cuts in any::<[prop::sample::Index; 2]>(),
         ) {
-            let at = |index: &prop::sample::Index| index.index(request.len() + 1);
-            let (a, b) = (at(&cuts[0]).min(at(&cuts[1])), at(&cuts[0]).max(at(&cuts[1])));
-            let start = cuts[2].index(request.len() - 1);
-            let end = start + 2 + cuts[3].index(request.len() - start - 1);
-            let shape = if string { Shape::BareString } else { Shape::Object };
-            let ttl = if hour { Ttl::OneHour } else { Ttl::FiveMinutes };
-            let point = MarkPoint {
-                start: u32::try_from(start).unwrap(),
-                end: u32::try_from(end).unwrap(),
-                shape,
-            };
+            // Blocks of at least two bytes with something in front of each.
+            let mut request = Vec::new();
+            let mut points = Vec::new();
+            for (number, (len, shape, ..)) in blocks.iter().enumerate() {
+                request.extend_from_slice(b"<<");
+                let start = u32::try_from(request.len()).unwrap();
+                request.extend(std::iter::repeat_n(b'a' + u8::try_from(number).unwrap(), len + 2));
+                let end = u32::try_from(request.len()).unwrap();
+                points.push(MarkPoint { start, end, shape: *shape });
+            }
+            request.push(b'>');
+            let ttl = |hour: bool| if hour { Ttl::OneHour } else { Ttl::FiveMinutes };
+            let mut expected = request.clone();
+            // From the end, so that the places in front of a mark stay what they are.
+            for (point, (_, _, marked, hour)) in points.iter().zip(&blocks).rev() {
+                if *marked {
+                    expected = point.apply(&expected, ttl(*hour));
+                }
+            }
+            let (a, b) = (cuts[0].index(request.len()), cuts[1].index(request.len()));
+            let (a, b) = (a.min(b), a.max(b));
+            // Levels in the order of the prompt, which can be another than that of the bytes.
+            let mut order: Vec<usize> = (0..points.len()).collect();
+            if turned {
+                order.reverse();
+            }
+            let mut stored = Vec::new();
+            order.iter().for_each(|place| encode_point(points[*place], &mut stored));
+            let marks: Vec<_> = order
+                .iter()
+                .enumerate()
+                .filter(|(_, place)| blocks[**place].2)
+                .map(|(level, place)| RowMark {
+                    group: 0,
+                    level: u8::try_from(level).unwrap(),
+                    ttl: ttl(blocks[*place].3),
+                })
+                .collect();
             let row = SpooledRow {
                 meta: RowMeta {
-                    row: 0, line: 1, group: 0, model: 0, max_tokens: 1,
+                    row: 0, line: 1, model: 0, max_tokens: 1,
                     request_len: u32::try_from(request.len()).unwrap(),
-                    mark: Some(point),
                     digest: [0; 16], bounded: true, has_tools: false, geo_pinned: false,
                 },
                 key: b"1",
+                points: &stored,
                 parts: [&request[..a], &request[a..b], &request[b..]],
             };
+            let marks = RowMarks::new(&marks);
             let mut out = Vec::new();
-            row.write_request(Some(ttl), &mut out);
-            prop_assert_eq!(&out, &point.apply(&request, ttl));
-            prop_assert_eq!(out.len() as u64, row.request_len(Some(ttl)));
+            row.write_request(marks, &mut out);
+            prop_assert_eq!(&out, &expected);
+            prop_assert_eq!(out.len() as u64, row.request_len(marks));
             out.clear();
-            row.write_request(None, &mut out);
+            row.write_request(RowMarks::NONE, &mut out);
             prop_assert_eq!(&out, &request);
         }
     }

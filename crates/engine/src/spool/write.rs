@@ -5,9 +5,11 @@
 use std::io::{self, Write};
 use std::thread::JoinHandle;
 
+use offpeak_wire::splice::MarkPoint;
+
 use super::frames::{FrameId, Learner};
 use super::layout::{SpoolDir, create_file, sync_dir};
-use super::row::{Extent, RowAt, RowMeta, encode};
+use super::row::{Extent, RowAt, RowMeta, encode, encode_point};
 use crate::behind::Behind;
 
 /// A segment is closed before it grows beyond this, unless a single row is larger. Small enough for
@@ -28,6 +30,17 @@ pub struct SpoolWriter {
     syncing: Option<JoinHandle<io::Result<()>>>,
     written: u64,
     segment_max: u64,
+}
+
+/// A row to be written, but for its request.
+#[derive(Debug, Clone, Copy)]
+pub struct RowHead<'a> {
+    /// What is known of it.
+    pub meta: &'a RowMeta,
+    /// The user's key as a raw JSON scalar.
+    pub key: &'a [u8],
+    /// The places where cache marks may stand, in the order of the prompt.
+    pub points: &'a [MarkPoint],
 }
 
 #[derive(Debug)]
@@ -66,15 +79,15 @@ impl SpoolWriter {
         self.learner.define(head, tail)
     }
 
-    /// Appends a row. `key` is the user's key as a raw JSON scalar; `request` the exact bytes, of
-    /// the length and digest that `meta` says.
+    /// Appends a row; `request` is the exact bytes, of the length and digest that its head says. Rows
+    /// with one `kin` are first looked at for what they share.
     ///
     /// # Errors
     ///
     /// When the disk does not take it.
-    pub fn append(&mut self, meta: &RowMeta, key: &[u8], request: &[u8]) -> io::Result<RowAt> {
-        debug_assert_eq!(request.len(), meta.request_len as usize);
-        let frame = self.learner.fit(meta.group, request);
+    pub fn append(&mut self, row: RowHead<'_>, kin: u64, request: &[u8]) -> io::Result<RowAt> {
+        debug_assert_eq!(request.len(), row.meta.request_len as usize);
+        let frame = self.learner.fit(kin, request);
         let middle = match frame.and_then(|id| self.learner.frames.get(id)) {
             Some(frame) => {
                 let head = frame.head.len();
@@ -82,7 +95,7 @@ impl SpoolWriter {
             }
             None => 0..request.len(),
         };
-        self.put(meta, frame, key, &request[middle])
+        self.put(row, frame, &request[middle])
     }
 
     /// Appends a row whose request is `middle` between head and tail of a frame.
@@ -92,12 +105,11 @@ impl SpoolWriter {
     /// As [`SpoolWriter::append`].
     pub fn append_framed(
         &mut self,
-        meta: &RowMeta,
-        key: &[u8],
+        row: RowHead<'_>,
         frame: FrameId,
         middle: &[u8],
     ) -> io::Result<RowAt> {
-        self.put(meta, Some(frame), key, middle)
+        self.put(row, Some(frame), middle)
     }
 
     /// Bytes written so far, frames not counted.
@@ -122,17 +134,18 @@ impl SpoolWriter {
 
     fn put(
         &mut self,
-        meta: &RowMeta,
+        row: RowHead<'_>,
         frame: Option<FrameId>,
-        key: &[u8],
         middle: &[u8],
     ) -> io::Result<RowAt> {
+        let RowHead { meta, key, points } = row;
         let len = |bytes: &[u8]| {
             u32::try_from(bytes.len()).map_err(|_| io::Error::other("a row is beyond 4 GiB"))
         };
         let extent = Extent {
             frame,
             key_len: len(key)?,
+            points: u16::try_from(points.len()).expect("levels of a prompt are few"),
             middle_len: len(middle)?,
         };
         let record = extent.record_len();
@@ -160,6 +173,9 @@ impl SpoolWriter {
         let at = RowAt::new(segment.number, offset);
         encode(meta, extent, &mut self.buffer);
         self.buffer.extend_from_slice(key);
+        for point in points {
+            encode_point(*point, &mut self.buffer);
+        }
         self.buffer.extend_from_slice(middle);
         segment.len += record;
         self.written += record;

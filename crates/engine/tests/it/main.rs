@@ -9,6 +9,7 @@
 )]
 
 mod evidence;
+mod forest;
 mod lab;
 mod promises;
 mod scenarios;

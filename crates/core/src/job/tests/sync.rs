@@ -16,7 +16,7 @@ fn row(row: u64, prefix: Option<u32>) -> SyncRow {
     SyncRow {
         row,
         worst: dollars(1),
-        prefix,
+        prefixes: prefix.into_iter().collect(),
         attempts: 0,
     }
 }
@@ -181,6 +181,23 @@ fn of_a_cold_prefix_one_call_goes_ahead() {
         },
     );
     assert_eq!(sends(&bench.pass(5)), [3]);
+    assert_eq!(sends(&good(&mut bench, 3)), [4, 5]);
+}
+
+#[test]
+fn calls_that_stand_on_a_cold_prefix_wait_until_the_first_has_written_it() {
+    // Six calls about two documents, all behind one system prompt.
+    let rows = (0..6).map(|n| SyncRow {
+        prefixes: vec![0, 1 + u32::from(n >= 3)],
+        ..row(n, None)
+    });
+    let (mut bench, sent) = running(facts(), rows.collect());
+    assert_eq!(sent, [0], "one writes the system prompt");
+    assert_eq!(
+        sends(&good(&mut bench, 0)),
+        [1, 2, 3],
+        "one the other document"
+    );
     assert_eq!(sends(&good(&mut bench, 3)), [4, 5]);
 }
 

@@ -191,24 +191,24 @@ fn columns_keep_their_types_and_requests_their_member_order() {
 }
 
 #[test]
-fn the_mark_goes_behind_the_system_prompt_or_the_tools_and_never_beside_the_callers() {
+fn marks_go_behind_tools_system_prompt_and_message_and_never_beside_the_callers() {
     let rest =
         r#""model":"claude-haiku-5-5","max_tokens":7,"messages":[{"role":"user","content":"x"}]"#;
     let tool = r#"{"name":"t","description":"d","input_schema":{"type":"object"}}"#;
     let text = r#"{"type":"text","text":"s"}"#;
     let marked = r#"{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}"#;
     let cases = [
-        (String::new(), None),
-        ("\"system\":\"s\",".to_owned(), Some("\"s\"")),
+        (String::new(), vec!["\"x\""]),
+        ("\"system\":\"s\",".to_owned(), vec!["\"s\"", "\"x\""]),
         (
-            format!("\"system\":[{text},{text}],\"tools\":[{tool}],"),
-            Some(text),
+            format!("\"system\":[{text},{text}],\"tools\":[{tool},{tool}],"),
+            vec![tool, text, text, "\"x\""],
         ),
-        (format!("\"tools\":[{tool}],"), Some(tool)),
-        (format!("\"system\":[{marked}],"), None),
+        (format!("\"tools\":[{tool}],"), vec![tool, "\"x\""]),
+        (format!("\"system\":[{marked}],"), vec![]),
         (
             "\"cache_control\":{\"type\":\"ephemeral\"},\"system\":\"s\",".to_owned(),
-            None,
+            vec![],
         ),
     ];
     let mut input = String::new();
@@ -230,12 +230,11 @@ fn the_mark_goes_behind_the_system_prompt_or_the_tools_and_never_beside_the_call
     for (entry, (_, expected)) in IndexReader::open(&dir).unwrap().zip(&cases) {
         let row = reader.read(entry.unwrap().at).unwrap();
         let mut request = Vec::new();
-        row.write_request(None, &mut request);
-        let at = row
-            .meta
-            .mark
-            .map(|mark| &request[mark.start as usize..mark.end as usize]);
-        assert_eq!(at, expected.map(str::as_bytes));
+        row.write_request(RowMarks::NONE, &mut request);
+        let points = (0..).map_while(|level| row.point(level));
+        let at = points.map(|point| &request[point.start as usize..point.end as usize]);
+        let at: Vec<_> = at.map(|at| std::str::from_utf8(at).unwrap()).collect();
+        assert_eq!(&at, expected);
     }
     let flags: Vec<_> = ingested
         .groups
