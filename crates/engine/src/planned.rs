@@ -152,14 +152,27 @@ pub(crate) fn cut_plan(plan: &Plan, workload: &Workload, levels: &[GroupLevel]) 
         Route::Sync | Route::SyncCache => Lane::Sync,
         Route::Batch | Route::BatchCache => Lane::Batch,
     };
-    let rows_max = u32::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
     CutPlan {
         lane,
         groups: group_cuts(plan, workload, levels),
-        rows_max,
+        rows_max: rows_max(lane, workload.rows),
         bytes_max: MAX_BATCH_BYTES,
         worst_max: None,
     }
+}
+
+/// Most rows of a shard. Of a batch nothing is known until it ends: a tenth of the job shows what the
+/// others would cost money for, and is given up alone when time runs out (ten shards wait nearly as
+/// long as any number would).
+fn rows_max(lane: Lane, rows: u64) -> u32 {
+    const SHARDS: u64 = 10;
+    const ROWS_MIN: u64 = 500;
+    let most = u64::try_from(MAX_ROWS_PER_BATCH).expect("a small constant");
+    let rows_max = match lane {
+        Lane::Sync => most,
+        Lane::Batch => rows.div_ceil(SHARDS).clamp(ROWS_MIN, most),
+    };
+    u32::try_from(rows_max).expect("at most those of a batch")
 }
 
 /// The marks of the rows of each group: its own and those of the groups that it stands on.

@@ -2,7 +2,7 @@
 //! and the expected cost of every route.
 //!
 //! Two questions decide. Is an answer needed within seconds? Then the calls go out one by one. Is
-//! the preamble (tools and system prompt) the same across many calls? Then it is cached. Everything
+//! the preamble (tools, system, document) the same across many calls? Then it is cached. Everything
 //! here is a pure function of the workload, the price book and `now`. Leaves out how rows are
 //! grouped and cut into shards, and when a running batch is given up (`job`).
 //!

@@ -55,7 +55,7 @@ impl fmt::Display for Question {
         f.pad(match self {
             Self::NeededWithinSeconds => "Is an answer needed within seconds?",
             Self::PreambleStable => {
-                "Is the preamble (tools and system prompt) the same across many calls?"
+                "Is the preamble (tools, system, document) the same across many calls?"
             }
             Self::BudgetEnough => "Is the budget enough?",
         })

@@ -25,7 +25,7 @@ const CANDIDATES_MAX: usize = 1 << 17;
 const BYTES_MIN: u64 = 512;
 
 /// Groups that are reported.
-const REPORTED_MAX: usize = 4096;
+const REPORTED_MAX: usize = 10_000;
 
 /// Sums over rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl Census {
         sums.add(&way.sums());
     }
 
-    /// The groups, at most 4,096 of them, and the sums of the rows of none.
+    /// The groups, at most 10,000 of them, and the sums of the rows of none.
     pub(super) fn finish(self) -> Groups {
         self.finish_with(REPORTED_MAX)
     }

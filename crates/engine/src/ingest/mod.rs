@@ -64,7 +64,7 @@ pub struct Ingested {
     pub params_digest: [u8; 32],
     /// The models that requests name, in the order of their first row.
     pub models: Vec<String>,
-    /// The prefix groups that save most, at most 4,096 of them; depth first.
+    /// The prefix groups that save most, at most 10,000 of them; depth first.
     pub groups: Vec<Group>,
     /// Sums over the rows of no reported group.
     pub ungrouped: RowSums,
