@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::cache::CacheRules;
     use crate::profile::Profile;
+    use crate::rate::Limits;
     use crate::referee::{Play, Referee, RefereeRules};
     use crate::stamp;
 
@@ -114,6 +115,8 @@ mod tests {
             cache: CacheRules::default(),
             first_byte: 800_000,
             min_cacheable: None,
+            limits: Limits::default(),
+            outage: None,
             prices_at: stamp::midnight("2026-11-22").unwrap(),
         })
     }

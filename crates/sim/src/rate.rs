@@ -211,6 +211,15 @@ impl Ramp {
     }
 }
 
+/// What is left of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLeft {
+    /// The most in a minute.
+    pub limit: u64,
+    /// What is left of it.
+    pub left: u64,
+}
+
 /// Why a call has to wait, and how long, µs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
@@ -335,6 +344,19 @@ impl Buckets {
         let ramp = self.ramps.entry(class).or_default();
         ramp.roll_on(now);
         ramp.tokens >= least.max(ramp.usual * 2)
+    }
+
+    /// What a pool's meters allow in a minute, and what is left of it.
+    pub(crate) fn left(&mut self, pool: Pool, now: i64) -> Vec<RateLeft> {
+        let meters = pool.meters().iter();
+        let left = meters.map(|&meter| {
+            let left = self.level(pool, meter, now).level / i128::from(MINUTE);
+            RateLeft {
+                limit: self.limits.of(pool, meter).into(),
+                left: u64::try_from(left.max(0)).unwrap_or(u64::MAX),
+            }
+        });
+        left.collect()
     }
 
     /// Takes one request out.

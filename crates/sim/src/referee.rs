@@ -1,6 +1,6 @@
 //! Owns a narrow door to the simulator's cache, batch schedules and prices for prompts that are given
 //! as block ids with their tokens, so that recorded traffic can be billed by an arithmetic that is not
-//! the planner's. No requests, no faults, no rate limits: those are the `World`'s.
+//! the planner's. No requests and no faults but an outage: those are the `World`'s.
 //!
 //! Prices are those of one instant. A call's tokens are plain, written and read exactly as those of a
 //! request with the same blocks; a row runs when a row of a batch of that size would.
@@ -19,10 +19,13 @@ use crate::dice::{self, Purpose};
 use crate::foul::{Foul, check_marks};
 use crate::line::{Line, Place, Schedule, assign_turns};
 use crate::profile::{Curve, Profile};
+use crate::rate::{Buckets, Limits, Pool, RateLeft};
 use crate::stamp::SECOND;
 
 /// How long a cancellation takes to settle.
 const CANCEL_SETTLES: i64 = 25 * SECOND;
+/// How long a refusal takes.
+const REFUSAL: i64 = SECOND / 20;
 /// Generated tokens a second on the synchronous lane.
 const TOKENS_PER_SECOND: i64 = 80;
 
@@ -43,8 +46,21 @@ pub struct RefereeRules {
     pub first_byte: i64,
     /// The shortest prefix that is cached, for every model, instead of the price book's.
     pub min_cacheable: Option<u64>,
+    /// What synchronous calls may take in a minute.
+    pub limits: Limits,
+    /// A time in which every synchronous call is refused.
+    pub outage: Option<Outage>,
     /// The instant whose prices hold, µs.
     pub prices_at: i64,
+}
+
+/// A time in which the API is overloaded (529).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Its begin, µs.
+    pub from: i64,
+    /// Its end, µs.
+    pub to: i64,
 }
 
 /// One prompt, as it is sent.
@@ -62,7 +78,7 @@ pub struct Play<'a> {
     pub output: u32,
 }
 
-/// What a synchronous call came to.
+/// An answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Played {
     /// The billed quantities.
@@ -73,6 +89,28 @@ pub struct Played {
     pub begins: i64,
     /// When it was complete, µs.
     pub ends: i64,
+    /// What its headers said of the limits: requests, input tokens, output tokens; where limits bite.
+    pub left: Option<[RateLeft; 3]>,
+}
+
+/// A synchronous call that was not taken; nothing is billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The API is overloaded (529); if not, a limit was reached (429).
+    pub overloaded: bool,
+    /// How long to wait, as the `retry-after` header says it, µs.
+    pub retry_after: Option<i64>,
+    /// When the refusal arrived, µs.
+    pub at: i64,
+}
+
+/// What a synchronous call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// It was answered.
+    Played(Played),
+    /// It was not.
+    Refused(Refused),
 }
 
 /// What became of a row.
@@ -107,6 +145,7 @@ pub struct Ended {
 pub struct Referee {
     rules: RefereeRules,
     cache: Cache,
+    buckets: Buckets,
     models: HashMap<String, u16>,
     batches: Vec<Running>,
     submitted: u32,
@@ -139,6 +178,7 @@ impl Referee {
     pub fn new(rules: RefereeRules) -> Self {
         Self {
             cache: Cache::new(rules.cache),
+            buckets: Buckets::new(rules.limits),
             rules,
             models: HashMap::new(),
             batches: Vec::new(),
@@ -168,8 +208,28 @@ impl Referee {
     /// # Errors
     ///
     /// When the API would refuse it.
-    pub fn call(&mut self, now: i64, play: &Play<'_>) -> Result<Played, Foul> {
+    pub fn call(&mut self, now: i64, play: &Play<'_>) -> Result<Called, Foul> {
         let row = self.read(play, Lane::Sync)?;
+        let class = Book::embedded().model(row.model).class;
+        let pool = Pool::Models(class);
+        let at = now + REFUSAL;
+        let outage = self.rules.outage;
+        if outage.is_some_and(|outage| (outage.from..outage.to).contains(&now)) {
+            return Ok(Called::Refused(Refused {
+                overloaded: true,
+                retry_after: None,
+                at,
+            }));
+        }
+        if let Some(wait) = self.buckets.wait(pool, now) {
+            // The header counts whole seconds.
+            let seconds = (wait.micros + SECOND - 1) / SECOND;
+            return Ok(Called::Refused(Refused {
+                overloaded: false,
+                retry_after: Some(seconds * SECOND),
+                at,
+            }));
+        }
         let begins = now + self.rules.first_byte;
         let moment = Moment {
             start: now,
@@ -180,12 +240,19 @@ impl Referee {
         let tally = tally(split, row.output);
         let pico = Book::embedded().cost(self.rules.prices_at, Lane::Sync, row.model, &tally);
         self.total += pico;
-        Ok(Played {
+        self.buckets.take_request(pool, now);
+        let uncached = tally.input + tally.write_5m + tally.write_1h;
+        self.buckets
+            .take_tokens(class, uncached.into(), row.output.into(), now);
+        let left = self.rules.limits.enforced;
+        let left = left.then(|| self.buckets.left(pool, now));
+        Ok(Called::Played(Played {
             tally,
             pico,
             begins,
             ends: begins + i64::from(row.output) * SECOND / TOKENS_PER_SECOND,
-        })
+            left: left.and_then(|left| left.try_into().ok()),
+        }))
     }
 
     /// A batch; returns its number.
@@ -456,6 +523,8 @@ mod tests {
             cache: CacheRules::default(),
             first_byte: 800_000,
             min_cacheable: None,
+            limits: Limits::default(),
+            outage: None,
             prices_at: stamp::midnight("2026-11-22").unwrap(),
         })
     }
@@ -470,19 +539,63 @@ mod tests {
         }
     }
 
+    fn played(called: Result<Called, Foul>) -> Played {
+        match called {
+            Ok(Called::Played(played)) => played,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn above_a_limit_and_in_an_outage_calls_are_refused_and_cost_nothing() {
+        let mut referee = Referee::new(RefereeRules {
+            limits: Limits {
+                messages: 60,
+                ..Limits::start()
+            },
+            outage: Some(Outage {
+                from: 100 * SECOND,
+                to: 200 * SECOND,
+            }),
+            ..referee(Profile::Fast).rules
+        });
+        let blocks = [(1, 100)];
+        let call = |referee: &mut Referee, at: i64| referee.call(at, &play(0, &blocks, &[]));
+        for sent in 1..=60 {
+            let left = played(call(&mut referee, 0)).left.expect("limits are told");
+            let (limit, left) = (left[0].limit, left[0].left);
+            assert_eq!((limit, left), (60, 60 - sent));
+        }
+        let billed = referee.total();
+        let refused = |overloaded, retry_after, at| {
+            Ok(Called::Refused(Refused {
+                overloaded,
+                retry_after,
+                at,
+            }))
+        };
+        let limited = refused(false, Some(SECOND), REFUSAL);
+        assert_eq!(call(&mut referee, 0), limited);
+        assert_eq!(referee.total(), billed);
+        played(call(&mut referee, SECOND));
+        let down = refused(true, None, 100 * SECOND + REFUSAL);
+        assert_eq!(call(&mut referee, 100 * SECOND), down);
+        played(call(&mut referee, 200 * SECOND));
+    }
+
     #[test]
     fn a_call_is_written_then_read_once_its_answer_has_begun() {
         let mut referee = referee(Profile::Fast);
         let (blocks, marks) = ([(1, 4_000), (2, 100)], [(0, Ttl::FiveMinutes)]);
         let read = |referee: &mut Referee, at| {
-            let played = referee.call(at, &play(0, &blocks, &marks)).unwrap();
+            let played = played(referee.call(at, &play(0, &blocks, &marks)));
             (played.tally.read, played.tally.write_5m, played.tally.input)
         };
         assert_eq!(read(&mut referee, 0), (0, 4_000, 100));
         assert_eq!(read(&mut referee, 799_999), (0, 4_000, 100));
         assert_eq!(read(&mut referee, 800_000), (4_000, 0, 100));
         assert_eq!(read(&mut referee, 300 * SECOND + 800_000), (0, 4_000, 100));
-        let played = referee.call(0, &play(0, &[(7, 10)], &[])).unwrap();
+        let played = played(referee.call(0, &play(0, &[(7, 10)], &[])));
         assert_eq!(played.pico, 10 * 3_000_000 + 80 * 15_000_000);
         assert_eq!(played.ends, 800_000 + SECOND);
     }
@@ -492,16 +605,17 @@ mod tests {
         let mut referee = referee(Profile::Fast);
         let short = [(1, 1_000)];
         for at in [0, 10 * SECOND] {
-            let played = referee.call(at, &play(0, &short, &[(0, Ttl::OneHour)]));
-            assert_eq!(played.unwrap().tally.input, 1_000);
+            let played = played(referee.call(at, &play(0, &short, &[(0, Ttl::OneHour)])));
+            assert_eq!(played.tally.input, 1_000);
         }
         let long: Vec<(u64, u32)> = (0..22).map(|n| (n, 1_024)).collect();
         let mark = |at: usize| [(at, Ttl::OneHour)];
         referee.call(0, &play(0, &long[..1], &mark(0))).unwrap();
         let at = |referee: &mut Referee, last: usize| {
             let blocks = &long[..=last];
-            let played = referee.call(SECOND, &play(0, blocks, &mark(last)));
-            played.unwrap().tally.read
+            played(referee.call(SECOND, &play(0, blocks, &mark(last))))
+                .tally
+                .read
         };
         assert_eq!(at(&mut referee, 20), 0, "21 positions away");
         assert_eq!(at(&mut referee, 19), 1_024);

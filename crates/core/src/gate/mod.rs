@@ -30,12 +30,20 @@
 //! dense traffic warms them all. A write for an hour risks the whole price: two of them, and sparse
 //! traffic over several caches mostly ends uncached, although with more to lose it would pay.
 //!
+//! # When the upstream says no
+//!
+//! A [`Door`] lets the calls of all clients out as fast as the upstream's limits allow, tries again what it
+//! refused, and holds all of them back in an outage. A [`Purse`] sets the worst case of a call aside before
+//! it goes, so that no answer can exceed the budget.
+//!
 //! Leaves out what can wait for a batch, and who carries the calls. Clock in, orders out.
 
 mod cache_gate;
 mod call;
+mod door;
 mod marking;
 mod prefix;
+mod purse;
 mod spread;
 mod stake;
 mod worth;
@@ -45,3 +53,5 @@ mod laws;
 
 pub use cache_gate::CacheGate;
 pub use call::{Act, Block, Call, HELD, Marks, Role};
+pub use door::{Door, Next, Refusal, Used};
+pub use purse::Purse;
