@@ -288,8 +288,8 @@ pub(crate) struct ReplayArgs {
     /// The trace: a JSONL file with a call per line
     #[arg(value_name = "TRACE", required_unless_present = "generate")]
     pub(crate) trace: Option<PathBuf>,
-    /// Write the trace of a benchmark workload to stdout instead: W1 to W9, W5b
-    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["trace", "policies", "model", "profile", "order", "workers", "domains", "min_cacheable"])]
+    /// Write the trace of a benchmark workload to stdout instead: W1 to W12, W5b
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["trace", "policies", "model", "profile", "order", "workers", "domains", "min_cacheable", "tier", "outage", "budget"])]
     pub(crate) generate: Option<Workload>,
     /// The policies, separated by commas: sync, last-block-5m, last-block-1h, second-5m, batch, batch+1h,
     /// auto [default: all]
@@ -316,6 +316,40 @@ pub(crate) struct ReplayArgs {
     /// The shortest prefix that is cached, instead of each model's own
     #[arg(long, value_name = "TOKENS")]
     pub(crate) min_cacheable: Option<u64>,
+    /// The rate limits of a tier; with none, nothing is refused
+    #[arg(long, value_enum, value_name = "TIER", default_value_t = Tier::None)]
+    pub(crate) tier: Tier,
+    /// A time in which the upstream takes no call, counted from the trace's beginning: 60s..180s
+    #[arg(long, value_name = "FROM..TO")]
+    pub(crate) outage: Option<OutageSpan>,
+    /// The most that each policy may spend, in US dollars
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    pub(crate) budget: Option<Usd>,
+}
+
+/// From one moment to a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutageSpan {
+    pub(crate) from: Span,
+    pub(crate) to: Span,
+}
+
+impl FromStr for OutageSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("`{text}` is not a time; write it like `60s..3m`");
+        let (from, to) = text.split_once("..").ok_or_else(wanted)?;
+        let moment = |text: &str| match text {
+            "0" => Ok(Span::ZERO),
+            text => text.parse::<Span>().map_err(|_| wanted()),
+        };
+        let (from, to) = (moment(from)?, moment(to)?);
+        if to <= from {
+            return Err(format!("`{text}` ends before it begins"));
+        }
+        Ok(Self { from, to })
+    }
 }
 
 /// How fast batches get done.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use offpeak_core::units::Usd;
 use thiserror::Error;
 
 /// Why a trace is refused.
@@ -86,6 +87,14 @@ pub enum TraceErrorKind {
         /// The most that was allowed.
         max_tokens: u32,
     },
+    /// A budget that does not pay for this call alone.
+    #[error("the call can cost up to ${}, more than the budget, ${}", worst.to_decimal(), budget.to_decimal())]
+    BudgetBelowCall {
+        /// The most that it can cost, sent by itself and its prompt written to the cache for an hour.
+        worst: Usd,
+        /// The budget.
+        budget: Usd,
+    },
 }
 
 impl TraceError {
@@ -133,6 +142,10 @@ impl TraceError {
             TraceErrorKind::TooLong { .. } => {
                 "raise `max_tokens`, or lower `out`: nothing longer was generated".to_owned()
             }
+            TraceErrorKind::BudgetBelowCall { worst, .. } => format!(
+                "give at least `--budget {}`, or lower `max_tokens`",
+                worst.to_decimal()
+            ),
         }
     }
 }

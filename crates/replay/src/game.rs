@@ -8,9 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use offpeak_core::gate::{Block, HELD, Marks};
+use offpeak_core::gate::{Block, HELD, Marks, Refusal};
+use offpeak_core::job::speed::{Allowance, Limits};
 use offpeak_core::units::{Span, Timestamp};
-use offpeak_sim::{Foul, Lane, Play, Referee, RefereeRules, RowEnd, Tally};
+use offpeak_sim::{
+    Called, Foul, Lane, Play, Played, RateLeft, Referee, RefereeRules, RowEnd, Tally,
+};
 use thiserror::Error;
 
 use crate::policy::Policy;
@@ -62,6 +65,24 @@ pub(crate) enum Event {
         ping: u64,
         /// Prompt tokens it read from the cache.
         read: u64,
+    },
+    /// An answer is complete, and with it everything that it was billed for.
+    Done {
+        /// What was answered.
+        item: Item,
+        /// The lane it came on.
+        lane: Lane,
+        /// What it took.
+        tally: Tally,
+        /// What its headers said of the limits.
+        limits: Limits,
+    },
+    /// A call was not taken.
+    Refused {
+        /// What was refused.
+        item: Item,
+        /// Why.
+        why: Refusal,
     },
     /// A batch has ended.
     Ended {
@@ -118,6 +139,11 @@ pub(crate) enum Action {
         /// The marks.
         marks: Marks,
     },
+    /// Gives a call up: the budget is spent.
+    Decline {
+        /// The call.
+        call: usize,
+    },
     /// Wants to be told when it is that late.
     Wake(Timestamp),
 }
@@ -136,13 +162,20 @@ pub enum GameError {
     OutOfTurn(usize),
 }
 
-/// What was billed.
+/// What was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A call of the trace.
     Call(usize),
-    /// A ping on so many blocks of a call.
-    Ping(usize, usize),
+    /// A ping.
+    Ping {
+        /// The policy's number for it.
+        ping: u64,
+        /// The call whose prompt it begins like.
+        like: usize,
+        /// How many of its blocks.
+        blocks: usize,
+    },
 }
 
 /// One line of the bill.
@@ -162,15 +195,36 @@ pub(crate) struct Record {
     pub(crate) bill: Vec<Billed>,
     pub(crate) total: i128,
     pub(crate) attempts: u64,
+    /// Of those, the ones that were not taken.
+    pub(crate) refused: u64,
+    /// Calls given up.
+    pub(crate) declined: u64,
     pub(crate) deadline_misses: u64,
+    /// When the last answer was complete.
+    pub(crate) last_answer: Timestamp,
 }
 
 #[derive(Debug)]
 enum Pending {
     Job(usize),
     Arrival(usize),
-    Begun { call: usize, read: u64 },
-    Pinged { ping: u64, read: u64 },
+    Begun {
+        call: usize,
+        read: u64,
+    },
+    Pinged {
+        ping: u64,
+        read: u64,
+    },
+    Done {
+        item: Item,
+        tally: Tally,
+        limits: Limits,
+    },
+    Refused {
+        item: Item,
+        why: Refusal,
+    },
     Wake,
 }
 
@@ -189,6 +243,8 @@ pub(crate) struct Game<'t> {
     open: usize,
     last_answer: i64,
     pings: u64,
+    /// Limits, an outage or a budget keep calls back, which is then no fault.
+    pressed: bool,
     record: Record,
 }
 
@@ -196,13 +252,14 @@ pub(crate) struct Game<'t> {
 struct State {
     arrived: bool,
     answered: Option<i64>,
+    declined: bool,
     sent: Option<i64>,
     in_batch: bool,
     was_in_batch: bool,
 }
 
 impl<'t> Game<'t> {
-    pub(crate) fn new(trace: &'t Trace, rules: RefereeRules) -> Self {
+    pub(crate) fn new(trace: &'t Trace, rules: RefereeRules, pressed: bool) -> Self {
         let visible = trace.calls.iter().enumerate().map(|(number, call)| {
             Arc::new(Visible {
                 number,
@@ -226,11 +283,15 @@ impl<'t> Game<'t> {
             open: trace.calls.len(),
             last_answer: 0,
             pings: 0,
+            pressed,
             record: Record {
                 bill: Vec::new(),
                 total: 0,
                 attempts: 0,
+                refused: 0,
+                declined: 0,
                 deadline_misses: 0,
+                last_answer: Timestamp::EPOCH,
             },
         };
         let mut announced = vec![false; trace.jobs.len()];
@@ -250,7 +311,8 @@ impl<'t> Game<'t> {
             Pending::Job(_) => 0,
             Pending::Arrival(_) => 1,
             Pending::Begun { .. } | Pending::Pinged { .. } => 2,
-            Pending::Wake => 3,
+            Pending::Done { .. } | Pending::Refused { .. } => 3,
+            Pending::Wake => 4,
         };
         self.queue.insert((at, rank, self.queued), what);
         self.queued += 1;
@@ -273,7 +335,7 @@ impl<'t> Game<'t> {
             }
             let mut events: Vec<Event> = Vec::new();
             for ended in self.referee.advance(now) {
-                events.push(self.settle(&ended));
+                self.settle(&ended, &mut events);
             }
             if events.is_empty()
                 && let Some((_, pending)) = self.queue.pop_first()
@@ -303,6 +365,17 @@ impl<'t> Game<'t> {
             }
             Pending::Begun { call, read } => Event::Begun { call, read },
             Pending::Pinged { ping, read } => Event::Pinged { ping, read },
+            Pending::Done {
+                item,
+                tally,
+                limits,
+            } => Event::Done {
+                item,
+                lane: Lane::Sync,
+                tally,
+                limits,
+            },
+            Pending::Refused { item, why } => Event::Refused { item, why },
             Pending::Wake => Event::Wake,
         }
     }
@@ -323,6 +396,13 @@ impl<'t> Game<'t> {
                 blocks,
                 marks,
             } => self.ping(now, ping, (like, blocks), &marks),
+            Action::Decline { call } => {
+                self.in_turn(call)?;
+                self.record.declined += 1;
+                self.calls[call].declined = true;
+                self.open -= 1;
+                Ok(())
+            }
             Action::Wake(at) => {
                 self.later(at.as_micros().max(now), Pending::Wake);
                 Ok(())
@@ -332,15 +412,17 @@ impl<'t> Game<'t> {
 
     fn in_turn(&mut self, call: usize) -> Result<(), GameError> {
         let state = &self.calls[call];
-        if !state.arrived || state.answered.is_some() || state.in_batch {
+        let open = state.arrived && !state.declined && !state.in_batch;
+        if !open || state.answered.is_some() {
             return Err(GameError::OutOfTurn(call));
         }
-        self.record.attempts += 1;
         Ok(())
     }
 
     fn send(&mut self, now: i64, call: usize, marks: &Marks) -> Result<(), GameError> {
         self.in_turn(call)?;
+        self.record.attempts += 1;
+        let item = Item::Call(call);
         let blocks = pairs(&self.visible[call].blocks);
         let play = Play {
             call: to_u64(call),
@@ -349,14 +431,16 @@ impl<'t> Game<'t> {
             marks,
             output: self.trace.calls[call].output,
         };
-        let played = self.referee.call(now, &play)?;
+        self.calls[call].sent.get_or_insert(now);
+        let Some(played) = self.call(now, &play, item)? else {
+            return Ok(());
+        };
         let state = &mut self.calls[call];
         state.answered = Some(played.ends);
-        state.sent.get_or_insert(now);
         self.open -= 1;
         self.last_answer = self.last_answer.max(played.ends);
         self.record.bill.push(Billed {
-            item: Item::Call(call),
+            item,
             lane: Lane::Sync,
             tally: played.tally,
             hedged: state.was_in_batch,
@@ -366,9 +450,39 @@ impl<'t> Game<'t> {
         Ok(())
     }
 
+    /// A synchronous call; nothing if it was refused. What comes of it is told later.
+    fn call(&mut self, now: i64, play: &Play<'_>, item: Item) -> Result<Option<Played>, GameError> {
+        match self.referee.call(now, play)? {
+            Called::Played(played) => {
+                let (tally, limits) = (played.tally, limits(played.left));
+                self.later(
+                    played.ends,
+                    Pending::Done {
+                        item,
+                        tally,
+                        limits,
+                    },
+                );
+                Ok(Some(played))
+            }
+            Called::Refused(refused) => {
+                let retry_after = refused.retry_after.map(Span::from_micros);
+                let why = if refused.overloaded {
+                    Refusal::Overloaded { retry_after }
+                } else {
+                    Refusal::Limited { retry_after }
+                };
+                self.record.refused += 1;
+                self.later(refused.at, Pending::Refused { item, why });
+                Ok(None)
+            }
+        }
+    }
+
     fn flush(&mut self, now: i64, shard: u32, rows: Vec<(usize, Marks)>) -> Result<(), GameError> {
         for &(call, _) in &rows {
             self.in_turn(call)?;
+            self.record.attempts += 1;
             self.calls[call].in_batch = true;
         }
         let blocks: Vec<_> = rows
@@ -412,9 +526,12 @@ impl<'t> Game<'t> {
             marks,
             output: 0,
         };
-        let played = self.referee.call(now, &play)?;
+        let item = Item::Ping { ping, like, blocks };
+        let Some(played) = self.call(now, &play, item)? else {
+            return Ok(());
+        };
         self.record.bill.push(Billed {
-            item: Item::Ping(like, blocks),
+            item,
             lane: Lane::Sync,
             tally: played.tally,
             hedged: false,
@@ -425,7 +542,7 @@ impl<'t> Game<'t> {
     }
 
     /// Takes up the rows of an ended batch.
-    fn settle(&mut self, ended: &offpeak_sim::Ended) -> Event {
+    fn settle(&mut self, ended: &offpeak_sim::Ended, events: &mut Vec<Event>) {
         let found = self
             .shards
             .iter()
@@ -449,6 +566,12 @@ impl<'t> Game<'t> {
                         tally: *tally,
                         hedged: false,
                     });
+                    events.push(Event::Done {
+                        item: Item::Call(call),
+                        lane: Lane::Batch,
+                        tally: *tally,
+                        limits: Limits::default(),
+                    });
                     RowFate::Answered
                 }
                 RowEnd::Canceled => RowFate::Canceled,
@@ -457,19 +580,24 @@ impl<'t> Game<'t> {
             state.was_in_batch |= fate != RowFate::Answered;
             rows.push((call, fate));
         }
-        Event::Ended { shard, rows }
+        events.push(Event::Ended { shard, rows });
     }
 
     fn finish(mut self) -> Result<Record, GameError> {
         for (number, state) in self.calls.iter().enumerate() {
+            if state.declined {
+                continue;
+            }
             let answered = state.answered.ok_or(GameError::Unanswered(number))?;
             let call = &self.trace.calls[number];
             let late = call.deadline.is_some_and(|at| answered > at.as_micros());
             let latest = (call.at + HELD).as_micros();
-            let held = !call.deferrable && state.sent.is_none_or(|sent| sent > latest);
+            let held =
+                !self.pressed && !call.deferrable && state.sent.is_none_or(|sent| sent > latest);
             self.record.deadline_misses += u64::from(late || held);
         }
         self.record.total = self.referee.total();
+        self.record.last_answer = Timestamp::from_micros(self.last_answer);
         Ok(self.record)
     }
 }
@@ -483,4 +611,16 @@ fn pairs(blocks: &[Block]) -> Vec<(u64, u32)> {
 
 fn to_u64(number: usize) -> u64 {
     u64::try_from(number).expect("a number of calls fits u64")
+}
+
+fn limits(left: Option<[RateLeft; 3]>) -> Limits {
+    let Some([requests, input, output]) = left else {
+        return Limits::default();
+    };
+    let allowance = |RateLeft { limit, left }| Some(Allowance { limit, left });
+    Limits {
+        requests: allowance(requests),
+        input_tokens: allowance(input),
+        output_tokens: allowance(output),
+    }
 }

@@ -1,6 +1,8 @@
 //! The benchmark's workloads, made from a seed: integer ticks, geometric gaps, no floating point, so
 //! that anybody can make the same ones.
 
+mod talk;
+
 use std::collections::HashMap;
 use std::str::FromStr;
 
@@ -39,11 +41,17 @@ pub enum Workload {
     W8,
     /// A table whose rows share an instruction and, in part, their first fields.
     W9,
+    /// Awaited calls with answers of very different lengths, for a budget that does not pay for all.
+    W10,
+    /// Conversations as public traces of chat services have them.
+    W11,
+    /// A storm: 5,000 calls of 200 clients at once, for an upstream with limits and an outage.
+    W12,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::W1,
         Self::W2,
         Self::W3,
@@ -54,6 +62,9 @@ impl Workload {
         Self::W7,
         Self::W8,
         Self::W9,
+        Self::W10,
+        Self::W11,
+        Self::W12,
     ];
 
     /// Its name: `W1` and so on.
@@ -70,6 +81,9 @@ impl Workload {
             Self::W7 => "W7",
             Self::W8 => "W8",
             Self::W9 => "W9",
+            Self::W10 => "W10",
+            Self::W11 => "W11",
+            Self::W12 => "W12",
         }
     }
 
@@ -89,6 +103,9 @@ impl Workload {
             Self::W7 => poisson(&mut draft, &mut dice),
             Self::W8 => gateway(&mut draft, &mut dice),
             Self::W9 => table(&mut draft, &mut dice),
+            Self::W10 => uneven(&mut draft, &mut dice),
+            Self::W11 => talk::conversations(&mut draft, &mut dice),
+            Self::W12 => storm(&mut draft),
         }
         draft.finish()
     }
@@ -132,6 +149,11 @@ impl Dice {
         u64::try_from(wide >> 64).expect("below n")
     }
 
+    /// A number in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// A geometric number of ticks with this mean, in steps of a 64th of it: how often a coin that
     /// shows heads one time in 64 is thrown until it does.
     pub fn geometric(&mut self, mean: i64) -> i64 {
@@ -154,6 +176,8 @@ struct Draft {
 #[derive(Clone, Copy)]
 struct Shape {
     output: u32,
+    /// The most that may be generated; by default twice the answer.
+    max_tokens: Option<u32>,
     deferrable: bool,
     /// Milliseconds after the call came.
     due: Option<i64>,
@@ -162,6 +186,7 @@ struct Shape {
 
 const AWAITED: Shape = Shape {
     output: 0,
+    max_tokens: None,
     deferrable: false,
     due: None,
     job: false,
@@ -191,7 +216,9 @@ impl Draft {
             model: MODEL.to_owned(),
             blocks,
             output: shape.output,
-            max_tokens: (shape.output * 2).max(16),
+            max_tokens: shape
+                .max_tokens
+                .unwrap_or_else(|| (shape.output * 2).max(16)),
             deferrable: shape.deferrable,
             deadline: shape.due.map(|due| moment(at + due)),
             job: shape.job.then_some(0),
@@ -207,6 +234,7 @@ impl Draft {
 fn nightly(draft: &mut Draft) {
     let shape = Shape {
         output: 400,
+        max_tokens: None,
         deferrable: true,
         due: Some(8 * HOUR),
         job: true,
@@ -330,6 +358,7 @@ fn tenants(draft: &mut Draft, of: &Tenants) {
 fn pressed(draft: &mut Draft) {
     let shape = Shape {
         output: 100,
+        max_tokens: None,
         deferrable: true,
         due: Some(2 * HOUR),
         job: true,
@@ -376,6 +405,7 @@ fn gateway(draft: &mut Draft, dice: &mut Dice) {
         let due = i64::try_from(dice.below(10 * 3_600_000)).expect("ten hours fit i64");
         let shape = Shape {
             output: 250,
+            max_tokens: None,
             deferrable: waits,
             due: waits.then_some(2 * HOUR + due),
             job: false,
@@ -391,6 +421,7 @@ fn gateway(draft: &mut Draft, dice: &mut Dice) {
 fn table(draft: &mut Draft, dice: &mut Dice) {
     let shape = Shape {
         output: 50,
+        max_tokens: None,
         deferrable: true,
         due: Some(24 * HOUR),
         job: true,
@@ -422,6 +453,33 @@ fn table(draft: &mut Draft, dice: &mut Dice) {
     }
 }
 
+/// One call in twenty has an answer twenty times as long.
+fn uneven(draft: &mut Draft, dice: &mut Dice) {
+    for call in 0..2_000 {
+        let short = dice.geometric(128);
+        let factor = if dice.below(20) == 0 { 20 } else { 1 };
+        let output = u32::try_from(short * factor).unwrap_or(u32::MAX);
+        let shape = Shape {
+            output: output.min(8_000),
+            max_tokens: Some(8_000),
+            ..AWAITED
+        };
+        let own = format!("call {call}");
+        draft.call(call * 500, shape, &[(&own, 1_000, Role::Suffix)]);
+    }
+}
+
+fn storm(draft: &mut Draft) {
+    let shape = Shape {
+        output: 100,
+        ..AWAITED
+    };
+    for call in 0..5_000 {
+        let own = format!("client {} call {}", call % 200, call / 200);
+        draft.call(0, shape, &[(&own, 500, Role::Suffix)]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,10 +504,13 @@ mod tests {
         for workload in Workload::ALL {
             let trace = workload.generate(1);
             assert_eq!(trace, workload.generate(1));
-            let by_chance = matches!(workload, Workload::W7 | Workload::W8 | Workload::W9);
+            let by_chance = matches!(
+                workload,
+                Workload::W7 | Workload::W8 | Workload::W9 | Workload::W10 | Workload::W11
+            );
             assert_eq!(trace != workload.generate(2), by_chance, "{workload:?}");
             assert_eq!(workload.as_str().to_lowercase().parse(), Ok(workload));
         }
-        assert!("W11".parse::<Workload>().is_err());
+        assert!("W13".parse::<Workload>().is_err());
     }
 }

@@ -10,6 +10,7 @@
 mod error;
 mod game;
 mod generate;
+mod makespan;
 mod policy;
 mod regret;
 mod score;
@@ -21,5 +22,5 @@ pub use generate::{Dice, Workload};
 pub use offpeak_core::gate::{Block, Role};
 pub use policy::PolicyName;
 pub use regret::Regret;
-pub use score::{Options, Score, replay};
+pub use score::{Options, Pressure, Score, replay};
 pub use trace::{Call, Trace};

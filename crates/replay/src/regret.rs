@@ -116,7 +116,7 @@ impl<'t> Again<'t> {
         for billed in bill {
             let (number, blocks) = match billed.item {
                 Item::Call(call) => (call, trace.calls[call].blocks.len()),
-                Item::Ping(like, blocks) => (like, blocks),
+                Item::Ping { like, blocks, .. } => (like, blocks),
             };
             let call = &trace.calls[number];
             let known = models.iter().position(|model| *model == call.model);
@@ -131,7 +131,7 @@ impl<'t> Again<'t> {
                 (at, block.tokens)
             });
             let mut path: Vec<(NodeId, u32)> = path.collect();
-            let ping = matches!(billed.item, Item::Ping(..));
+            let ping = matches!(billed.item, Item::Ping { .. });
             if ping {
                 let placeholder = PromptBlock {
                     id: u64::MAX,

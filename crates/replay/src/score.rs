@@ -4,11 +4,12 @@
 use offpeak_core::gate::HELD;
 use offpeak_core::plan::{Bound, Demand, LaneRates, Terms, Trie, lower_bound};
 use offpeak_core::price::{Book, Lane, Mode, Model, PriceError};
-use offpeak_core::units::{Timestamp, Usd};
-use offpeak_sim::{CacheRules, Line, Profile, Referee, RefereeRules};
+use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_sim::{CacheRules, Limits, Line, Outage, Profile, Referee, RefereeRules};
 use serde::Serialize;
 
 use crate::game::{Game, GameError, Record};
+use crate::makespan::least;
 use crate::policy::{Facts, Policy, PolicyName};
 use crate::regret::{self, Regret};
 use crate::trace::Trace;
@@ -18,6 +19,31 @@ const FIRST_BYTE: i64 = 800_000;
 
 /// Half of the smallest tier's limit.
 const SYNC_PER_MINUTE: u32 = 500;
+
+/// Generated tokens a second of a synchronous answer.
+const TOKENS_PER_SECOND: i64 = 80;
+
+/// What keeps calls back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pressure {
+    /// What may be sent in a minute; nothing is refused without.
+    pub limits: Option<Limits>,
+    /// A time in which the upstream takes no call.
+    pub outage: Option<Outage>,
+    /// The most that a policy may spend.
+    pub budget: Option<Usd>,
+}
+
+impl Pressure {
+    /// Whether calls are refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.limits.is_some() || self.outage.is_some()
+    }
+
+    fn is_none(&self) -> bool {
+        !self.refuses() && self.budget.is_none()
+    }
+}
 
 /// How the upstream of a replay behaves.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +64,8 @@ pub struct Options {
     pub min_cacheable: Option<u64>,
     /// The moment whose prices hold.
     pub prices_at: Timestamp,
+    /// Limits, an outage, a budget.
+    pub pressure: Pressure,
 }
 
 impl Options {
@@ -53,6 +81,7 @@ impl Options {
             domains: 1,
             min_cacheable: None,
             prices_at: Timestamp::of_day(book.as_of()).unwrap_or_default(),
+            pressure: Pressure::default(),
         }
     }
 
@@ -68,6 +97,8 @@ impl Options {
             },
             first_byte: FIRST_BYTE,
             min_cacheable: self.min_cacheable,
+            limits: self.pressure.limits.unwrap_or_default(),
+            outage: self.pressure.outage,
             prices_at: self.prices_at.as_micros(),
         }
     }
@@ -101,6 +132,18 @@ pub struct Score {
     pub deadline_misses: u64,
     /// Calls and rows sent, pings not included.
     pub attempts: u64,
+    /// Of those, the ones that were not taken; pings included.
+    pub refused: u64,
+    /// Calls that were given up because the budget was spent.
+    pub declined: u64,
+    /// From the trace's beginning to the last answer.
+    #[serde(rename = "makespan_us")]
+    pub makespan: Span,
+    /// The shortest that anybody could have brought it to, under the limits and the outage of the replay.
+    #[serde(rename = "makespan_bound_us")]
+    pub makespan_bound: Span,
+    /// What is left of the budget; negative if it was exceeded.
+    pub budget_left: Option<Usd>,
     /// Where the money above the bound went.
     pub regret: Regret,
 }
@@ -118,13 +161,28 @@ pub fn replay(
 ) -> Result<Vec<Score>, GameError> {
     let facts = Facts::of(trace, book, options);
     let bound = bound(trace, book, options).expect("every model of a trace has a price");
-    let naive =
-        Game::new(trace, options.rules()).run(&mut Policy::new(PolicyName::Sync, &facts))?;
+    let (pressure, seed) = (&options.pressure, options.seed);
+    let calm = Options {
+        pressure: Pressure::default(),
+        ..*options
+    };
+    let free = &calm.pressure;
+    let naive = Game::new(trace, calm.rules(), false);
+    let naive = naive.run(&mut Policy::new(PolicyName::Sync, &facts, free, seed))?;
+    let answer = |call: usize| {
+        let generated = i64::from(trace.calls[call].output) * 1_000_000 / TOKENS_PER_SECOND;
+        Span::from_micros(FIRST_BYTE + generated)
+    };
+    let soonest = least(trace, pressure.limits.as_ref(), pressure.outage, answer);
     let one = |&name: &PolicyName| {
-        let record = Game::new(trace, options.rules()).run(&mut Policy::new(name, &facts))?;
+        let game = Game::new(trace, options.rules(), !pressure.is_none());
+        let record = game.run(&mut Policy::new(name, &facts, pressure, seed))?;
         let mut referee = Referee::new(options.rules());
         let regret = regret::split(trace, &record, &bound, &facts, &mut referee)?;
-        Ok(score(name, &record, &naive, &bound, regret))
+        let mut score = score(name, &record, &naive, &bound, regret);
+        score.makespan_bound = soonest;
+        score.budget_left = pressure.budget.map(|budget| budget - score.realised);
+        Ok(score)
     };
     policies.iter().map(one).collect()
 }
@@ -155,6 +213,11 @@ fn score(
         cache_write_tokens: tokens(|tally| tally.write_5m) + tokens(|tally| tally.write_1h),
         deadline_misses: record.deadline_misses,
         attempts: record.attempts,
+        refused: record.refused,
+        declined: record.declined,
+        makespan: record.last_answer - Timestamp::EPOCH,
+        makespan_bound: Span::ZERO,
+        budget_left: None,
         regret,
     }
 }

@@ -10,10 +10,11 @@ use std::collections::HashMap;
 
 use offpeak_core::gate::{Block, Role};
 use offpeak_core::price::Book;
-use offpeak_core::units::{Span, Timestamp};
+use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
 use serde_json::{Map, Value};
 
 use crate::error::{TraceError, TraceErrorKind};
+use crate::score::lanes;
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Trace {
     pub jobs: Vec<String>,
     /// The names of the blocks, by id.
     pub blocks: Vec<String>,
+    /// The line of each call in its file, from 1; empty for a trace that was made.
+    pub lines: Vec<usize>,
 }
 
 const FIELDS: [&str; 8] = [
@@ -114,6 +117,41 @@ impl Trace {
             });
         }
         Ok(reader.trace)
+    }
+
+    /// Refuses a budget that would not pay for each call alone.
+    ///
+    /// # Errors
+    ///
+    /// At the dearest call, if the budget is below its worst case.
+    pub fn check_budget(
+        &self,
+        budget: Usd,
+        file: &str,
+        book: &Book,
+        prices_at: Timestamp,
+    ) -> Result<(), TraceError> {
+        let worst = |call: &Call| {
+            let model = book.model(&call.model).ok()?;
+            let long = model.step_above(prices_at).ok()?;
+            let long = long.is_some_and(|above| call.prompt_tokens() > above);
+            let rates = lanes(model, prices_at, long).ok()?.sync;
+            let prompt = Tokens::new(call.prompt_tokens()).at_rate(rates.write_1h);
+            Some(prompt + Tokens::new(call.max_tokens.into()).at_rate(rates.output))
+        };
+        let calls = self.calls.iter().enumerate();
+        let dearest = calls
+            .filter_map(|(number, call)| Some((worst(call)?, std::cmp::Reverse(number))))
+            .max();
+        match dearest {
+            Some((worst, number)) if worst > budget => Err(TraceError {
+                file: file.to_owned(),
+                line: self.lines.get(number.0).copied().unwrap_or(0),
+                field: "max_tokens".to_owned(),
+                kind: TraceErrorKind::BudgetBelowCall { worst, budget },
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The trace as JSON lines.
@@ -202,6 +240,7 @@ impl Reader<'_> {
             return Err(("deadline_ms".to_owned(), TraceErrorKind::Contradiction));
         }
         let job = self.job(&fields)?;
+        self.trace.lines.push(number);
         self.trace.calls.push(Call {
             at: moment(at),
             model,
@@ -380,7 +419,9 @@ mod tests {
         assert_eq!(trace.calls[0], trace.calls[1]);
         assert_eq!(trace.calls[0].blocks[0].role, Some(Role::System));
         assert_eq!(trace.to_jsonl(), format!("{LINE}\n{LINE}\n"));
-        assert_eq!(parse(&trace.to_jsonl()), Ok(trace));
+        assert_eq!(trace.lines, [1, 3]);
+        let again = parse(&trace.to_jsonl()).unwrap();
+        assert_eq!((again.calls, again.lines), (trace.calls, vec![1, 2]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The tables of `offpeak replay`: what each policy paid beside the bound, and where the rest went.
 
-use offpeak_core::units::Usd;
+use offpeak_core::units::{Span, Usd};
 
 use crate::figures::{count, counted, decimals, dollars, share};
 use crate::layout::{Align, paragraph, table};
@@ -24,6 +24,14 @@ pub struct ReplayLine {
     pub late: u64,
     /// Calls and rows sent.
     pub sent: u64,
+    /// Of those, the ones that were not taken.
+    pub refused: u64,
+    /// Calls given up because the budget was spent.
+    pub declined: u64,
+    /// From the beginning to the last answer.
+    pub makespan: Span,
+    /// What is left of the budget; negative if it was exceeded.
+    pub budget_left: Option<Usd>,
     /// Amounts above the bound by cause, in the order of [`CAUSES`].
     pub causes: [Usd; 7],
 }
@@ -48,6 +56,10 @@ pub struct ReplayView {
     pub naive: Usd,
     /// What nobody can go below.
     pub bound: Usd,
+    /// The most that each may spend.
+    pub budget: Option<Usd>,
+    /// When all answers could have been there at the soonest, where limits or an outage hold calls up.
+    pub soonest: Option<Span>,
     /// The policies.
     pub lines: Vec<ReplayLine>,
 }
@@ -62,6 +74,12 @@ pub fn replay_text(view: &ReplayView, width: usize) -> String {
         dollars(view.naive, digits),
         dollars(view.bound, digits),
     );
+    let intro = match view.budget {
+        None => intro,
+        Some(_) => {
+            format!("{intro} What a policy paid is for the calls that its budget let it answer.")
+        }
+    };
     let paid = |line: &ReplayLine| {
         vec![
             line.policy.clone(),
@@ -96,5 +114,68 @@ pub fn replay_text(view: &ReplayView, width: usize) -> String {
         .chain(CAUSES.map(|cause| (cause, Align::Right)))
         .collect();
     let second = table(&columns, view.lines.iter().map(above).collect(), width);
-    format!("{}\n{first}\n{second}", paragraph(&intro, 0, width))
+    let mut out = format!("{}\n{first}", paragraph(&intro, 0, width));
+    // What was not answered was not paid: above the bound there is nothing to explain.
+    if view.budget.is_none() {
+        out.push('\n');
+        out.push_str(&second);
+    }
+    if let Some(soonest) = view.soonest {
+        out.push('\n');
+        out.push_str(&held_up(view, soonest, width));
+    }
+    if let Some(budget) = view.budget {
+        out.push('\n');
+        out.push_str(&spent(view, budget, digits, width));
+    }
+    out
+}
+
+/// What limits and an outage did.
+fn held_up(view: &ReplayView, soonest: Span, width: usize) -> String {
+    let row = |line: &ReplayLine| {
+        vec![
+            line.policy.clone(),
+            count(line.refused),
+            format!("{:.3}", line.sent as f64 / view.calls.max(1) as f64),
+            line.makespan.to_string(),
+            format!("{:.3}", line.makespan.as_secs_f64() / soonest.as_secs_f64()),
+        ]
+    };
+    let columns = [
+        ("Held up", Align::Left),
+        ("Refused", Align::Right),
+        ("Tries a call", Align::Right),
+        ("Last answer", Align::Right),
+        ("Soonest ×", Align::Right),
+    ];
+    table(&columns, view.lines.iter().map(row).collect(), width)
+}
+
+/// What became of the budget.
+fn spent(view: &ReplayView, budget: Usd, digits: usize, width: usize) -> String {
+    let row = |line: &ReplayLine| {
+        let left = line.budget_left.unwrap_or_default();
+        let over = if left < Usd::ZERO {
+            dollars(Usd::ZERO - left, digits)
+        } else {
+            "–".to_owned()
+        };
+        vec![
+            line.policy.clone(),
+            count(view.calls - line.declined),
+            count(line.declined),
+            dollars(left.max(Usd::ZERO), digits),
+            over,
+        ]
+    };
+    let title = format!("Of {}", dollars(budget, digits));
+    let columns = [
+        (title.as_str(), Align::Left),
+        ("Answered", Align::Right),
+        ("Given up", Align::Right),
+        ("Left over", Align::Right),
+        ("Overshot", Align::Right),
+    ];
+    table(&columns, view.lines.iter().map(row).collect(), width)
 }

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use offpeak_replay::{Options, PolicyName, Score, Trace, replay as play};
+use offpeak_replay::{Options, PolicyName, Pressure, Score, Trace, replay as play};
 use offpeak_report::{ReplayLine, ReplayView, replay_text};
-use offpeak_sim::{Line, Profile};
+use offpeak_sim::{Line, Outage, Profile};
 use serde_json::json;
 
-use crate::args::{BatchOrder, BatchProfile, ReplayArgs};
+use crate::args::{BatchOrder, BatchProfile, OutageSpan, ReplayArgs, Tier};
+use crate::commands::sim::limits;
 use crate::error::{Exit, ExpectedError};
 use crate::settings::{self, Settings};
 
@@ -37,6 +38,14 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
         domains: args.domains,
         min_cacheable: args.min_cacheable,
         prices_at: settings::now(true),
+        pressure: Pressure {
+            limits: (args.tier != Tier::None).then(|| limits(args.tier)),
+            outage: args.outage.map(|OutageSpan { from, to }| Outage {
+                from: from.as_micros(),
+                to: to.as_micros(),
+            }),
+            budget: args.budget,
+        },
     };
     if let Some(model) = &args.model {
         book.model(model)?.step_above(options.prices_at)?;
@@ -45,6 +54,11 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
     let as_model = args.model.as_deref();
     let trace = Trace::parse(&read(path)?, &file, &book, options.prices_at, as_model)
         .map_err(|error| ExpectedError::usage(error.to_string()).hint(error.hint()))?;
+    if let Some(budget) = args.budget {
+        trace
+            .check_budget(budget, &file, &book, options.prices_at)
+            .map_err(|error| ExpectedError::usage(error.to_string()).hint(error.hint()))?;
+    }
     let policies = if args.policies.is_empty() {
         PolicyName::ALL.to_vec()
     } else {
@@ -53,7 +67,7 @@ pub(crate) fn replay(args: &ReplayArgs, settings: &Settings) -> Result<Exit, Exp
     let scores = play(&trace, &policies, &book, &options);
     // A policy that is refused is a bug, and told as one.
     let scores = scores.unwrap_or_else(|error| unreachable!("{error}"));
-    let view = view(&trace, &scores);
+    let view = view(&trace, &scores, &options.pressure);
     let answer = json!({
         "trace": file,
         "calls": trace.calls.len(),
@@ -93,7 +107,7 @@ fn profile(profile: BatchProfile) -> Profile {
     }
 }
 
-fn view(trace: &Trace, scores: &[Score]) -> ReplayView {
+fn view(trace: &Trace, scores: &[Score], pressure: &Pressure) -> ReplayView {
     let line = |score: &Score| ReplayLine {
         policy: score.policy.to_string(),
         realised: score.realised,
@@ -103,6 +117,10 @@ fn view(trace: &Trace, scores: &[Score]) -> ReplayView {
         written: score.cache_write_tokens,
         late: score.deadline_misses,
         sent: score.attempts,
+        refused: score.refused,
+        declined: score.declined,
+        makespan: score.makespan,
+        budget_left: score.budget_left,
         causes: [
             score.regret.hedged,
             score.regret.route,
@@ -117,6 +135,10 @@ fn view(trace: &Trace, scores: &[Score]) -> ReplayView {
         calls: u64::try_from(trace.calls.len()).unwrap_or(u64::MAX),
         naive: scores.first().map(|score| score.naive).unwrap_or_default(),
         bound: scores.first().map(|score| score.bound).unwrap_or_default(),
+        budget: pressure.budget,
+        soonest: (pressure.limits.is_some() || pressure.outage.is_some())
+            .then(|| scores.first().map(|score| score.makespan_bound))
+            .flatten(),
         lines: scores.iter().map(line).collect(),
     }
 }

@@ -50,13 +50,18 @@ pub(crate) fn sim(args: &SimArgs, settings: &Settings) -> Result<Exit, ExpectedE
     Ok(Exit::Success)
 }
 
-fn config(args: &SimArgs) -> Result<Config, ExpectedError> {
-    let limits = match args.tier {
+/// The limits of a tier; without one, none is enforced.
+pub(crate) fn limits(tier: Tier) -> Limits {
+    match tier {
         Tier::None => Limits::default(),
         Tier::Start => Limits::start(),
         Tier::Build => Limits::build(),
         Tier::Scale => Limits::scale(),
-    };
+    }
+}
+
+fn config(args: &SimArgs) -> Result<Config, ExpectedError> {
+    let limits = limits(args.tier);
     let mut config = Config {
         seed: args.seed,
         faults: faults(args)?,

@@ -42,6 +42,23 @@ fn a_trace_as_if_for_another_model_and_upstream() {
 }
 
 #[test]
+fn a_storm_at_an_upstream_with_limits_and_an_outage() {
+    let sandbox = generated("W12");
+    let said = sandbox.offpeak("replay trace.jsonl --policy auto --tier start --outage 60s..3m");
+    assert_said("replay_storm", &said);
+}
+
+#[test]
+fn a_budget_that_does_not_pay_for_all() {
+    let sandbox = generated("W10");
+    let said = sandbox.offpeak("replay trace.jsonl --policy auto,sync --budget 9");
+    assert_said("replay_budget", &said);
+    let said = sandbox.offpeak("replay trace.jsonl --policy auto --budget 0.05");
+    assert_eq!(said.exit, Some(2), "{said}");
+    assert_said("replay_budget_below_a_call", &said);
+}
+
+#[test]
 fn traces_that_are_refused() {
     let with = |from: &str, to: &str| format!("{LINE}\n{}\n", LINE.replacen(from, to, 1));
     let cases = [
@@ -74,6 +91,11 @@ fn what_is_typed_wrong() {
         ("replay_no_such_file", "replay nothing.jsonl"),
         ("replay_unknown_policy", "replay trace.jsonl --policy best"),
         ("replay_unknown_workload", "replay --generate W99"),
+        (
+            "replay_outage_backwards",
+            "replay trace.jsonl --outage 3m..60s",
+        ),
+        ("replay_outage_of_what", "replay trace.jsonl --outage 60s"),
         (
             "replay_unknown_model",
             "replay trace.jsonl --model claude-haiku-5.5",

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use offpeak_core::price::Book;
+use offpeak_core::units::Usd;
 use offpeak_replay::{Options, PolicyName, Score, Workload, replay};
-use offpeak_sim::Profile;
+use offpeak_sim::{Limits, Outage, Profile};
 
 /// The price rows: what they stand for, and the model that has them.
 pub(crate) const ROWS: [(&str, &str); 5] = [
@@ -29,6 +30,36 @@ pub(crate) struct Case {
     pub(crate) gap: Option<usize>,
     pub(crate) profile: Profile,
     pub(crate) domains: u32,
+    pub(crate) load: Load,
+}
+
+/// What keeps the calls of a case back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Nothing.
+    None,
+    /// The limits of the lowest tier.
+    Limits,
+    /// The same, and an outage from the first to the third minute.
+    Outage,
+    /// Three fifths of what all calls would cost.
+    Budget,
+}
+
+/// Cases of a load are told in a table of their own.
+pub(crate) fn pressed() -> Vec<Case> {
+    let case = |workload, load| Case {
+        workload,
+        gap: None,
+        profile: Profile::Fast,
+        domains: 1,
+        load,
+    };
+    vec![
+        case(Workload::W12, Load::Limits),
+        case(Workload::W12, Load::Outage),
+        case(Workload::W10, Load::Budget),
+    ]
 }
 
 /// The scores of a case at one price row and seed, in the order of the policies.
@@ -46,8 +77,12 @@ pub(crate) fn cases() -> Vec<Case> {
         gap: None,
         profile: Profile::Fast,
         domains: 1,
+        load: Load::None,
     };
-    let mut cases: Vec<Case> = Workload::ALL.into_iter().map(quiet).collect();
+    // These two are about what keeps calls back.
+    let free = |workload: &Workload| !matches!(workload, Workload::W10 | Workload::W12);
+    let workloads: Vec<Workload> = Workload::ALL.into_iter().filter(free).collect();
+    let mut cases: Vec<Case> = workloads.iter().copied().map(quiet).collect();
     cases.extend((0..GAPS.len()).map(|gap| Case {
         gap: Some(gap),
         ..quiet(Workload::W7)
@@ -58,7 +93,7 @@ pub(crate) fn cases() -> Vec<Case> {
             ..quiet(workload)
         });
     }
-    for workload in Workload::ALL {
+    for workload in workloads {
         for domains in [4, 16] {
             cases.push(Case {
                 domains,
@@ -77,6 +112,9 @@ pub(crate) fn run(quick: bool) -> Vec<Result> {
         for row in 0..rows {
             todo.extend((0..seeds).map(|seed| (case, row, seed)));
         }
+    }
+    for case in pressed() {
+        todo.extend((0..seeds).map(|seed| (case, 0, seed)));
     }
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,11 +151,30 @@ fn scores(case: Case, row: usize, seed: u64) -> Vec<Score> {
         ROWS[row].1.clone_into(&mut call.model);
     }
     let book = Book::embedded();
-    let options = Options {
+    let mut options = Options {
         seed,
         profile: case.profile,
         domains: case.domains,
         ..Options::quiet(book)
     };
-    replay(&trace, &PolicyName::ALL, book, &options).expect("policies do what the API allows")
+    let play = |policies: &[PolicyName], options: &Options| {
+        replay(&trace, policies, book, options).expect("policies do what the API allows")
+    };
+    let pressure = &mut options.pressure;
+    match case.load {
+        Load::None => return play(&PolicyName::ALL, &options),
+        Load::Limits => pressure.limits = Some(Limits::start()),
+        Load::Outage => {
+            pressure.limits = Some(Limits::start());
+            pressure.outage = Some(Outage {
+                from: 60_000_000,
+                to: 180_000_000,
+            });
+        }
+        Load::Budget => {
+            let all = play(&[PolicyName::Sync], &options)[0].realised.pico();
+            options.pressure.budget = Some(Usd::from_pico(all * 3 / 5));
+        }
+    }
+    play(&[PolicyName::Sync, PolicyName::Auto], &options)
 }

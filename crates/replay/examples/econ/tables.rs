@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use offpeak_replay::{PolicyName, Score, Workload};
 
-use crate::cases::{Case, GAPS, ROWS, Result, cases};
+use crate::cases::{Case, GAPS, Load, ROWS, Result, cases, pressed};
 
 /// Median and worst of some numbers.
 pub(crate) fn median_and_worst(mut of: Vec<f64>) -> (f64, f64) {
@@ -44,6 +44,9 @@ fn gist(workload: Workload) -> &'static str {
         Workload::W7 => "Poisson",
         Workload::W8 => "gateway",
         Workload::W9 => "table",
+        Workload::W10 => "budget",
+        Workload::W11 => "conversations",
+        Workload::W12 => "storm",
     }
 }
 
@@ -69,7 +72,93 @@ pub(crate) fn name(case: Case, with_gist: bool) -> String {
 }
 
 pub(crate) fn all(results: &[Result]) -> Vec<(&'static str, String)> {
-    vec![("rows", by_row(results)), ("policies", by_policy(results))]
+    vec![
+        ("rows", by_row(results)),
+        ("policies", by_policy(results)),
+        ("storm", by_load(results)),
+        ("budget", by_budget(results)),
+    ]
+}
+
+/// A median and, in brackets, the worst.
+fn figures(of: Vec<f64>) -> String {
+    let (median, worst) = median_and_worst(of);
+    format!("{median:.3} ({worst:.3})")
+}
+
+/// Tries and times under limits, at the first price row.
+fn by_load(results: &[Result]) -> String {
+    let mut out =
+        "| upstream | policy | tries a call | last answer, of the soonest |\n|---|---|--:|--:|"
+            .to_owned();
+    for case in pressed() {
+        let upstream = match case.load {
+            Load::Limits => "1,000 calls a minute",
+            Load::Outage => "the same, and nothing from 60 s to 180 s",
+            Load::None | Load::Budget => continue,
+        };
+        for (policy, called) in [
+            (PolicyName::Sync, "each client for itself"),
+            (PolicyName::Auto, "offpeak: one door"),
+        ] {
+            let calls = case.workload.generate(0).calls.len() as f64;
+            let tries = of(results, case, Some(0), policy, |s| {
+                s.attempts as f64 / calls
+            });
+            let times = of(results, case, Some(0), policy, |s| {
+                s.makespan.as_secs_f64() / s.makespan_bound.as_secs_f64()
+            });
+            let (tries, times) = (figures(tries), figures(times));
+            let _ = write!(out, "\n| {upstream} | {called} | {tries} | {times} |");
+        }
+    }
+    out
+}
+
+/// What became of a budget, at the first price row.
+fn by_budget(results: &[Result]) -> String {
+    let mut out =
+        "| policy | calls answered | overshot, of the budget | left over, of the dearest call |\n|---|--:|--:|--:|"
+            .to_owned();
+    for case in pressed()
+        .into_iter()
+        .filter(|case| case.load == Load::Budget)
+    {
+        let trace = case.workload.generate(0);
+        let calls = trace.calls.len() as f64;
+        let dearest = trace.calls.iter().map(|call| {
+            // Sonnet class.
+            3e-6 * call.prompt_tokens() as f64 + 15e-6 * f64::from(call.max_tokens)
+        });
+        let dearest = dearest.fold(0.0, f64::max);
+        for (policy, called) in [
+            (PolicyName::Sync, "stops when the bill reaches the budget"),
+            (PolicyName::Auto, "offpeak: sets worst cases aside"),
+        ] {
+            let left = |score: &Score| {
+                let left = score.budget_left.expect("there is a budget");
+                left.pico() as f64 * 1e-12
+            };
+            let answered = of(results, case, Some(0), policy, |s| {
+                1.0 - s.declined as f64 / calls
+            });
+            let over = of(results, case, Some(0), policy, |s| {
+                let budget = left(s) + s.realised.pico() as f64 * 1e-12;
+                (-left(s)).max(0.0) / budget
+            });
+            let rest = of(results, case, Some(0), policy, |s| {
+                left(s).max(0.0) / dearest
+            });
+            let (answered, _) = median_and_worst(answered);
+            let (over, rest) = (figures(over), figures(rest));
+            let _ = write!(
+                out,
+                "\n| {called} | {:.1} % | {over} | {rest} |",
+                answered * 100.0
+            );
+        }
+    }
+    out
 }
 
 /// offpeak's realised cost over the bound at each price row.

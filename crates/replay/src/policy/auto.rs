@@ -52,6 +52,7 @@ impl Auto {
                     .expect("answers are for pings that were sent");
                 self.at_gate(&model, out, |gate, acts| gate.pinged(now, ping, read, acts));
             }
+            Event::Done { .. } | Event::Refused { .. } => {}
             Event::Ended { shard, rows } => self.patient.ended(now, shard, &rows, out),
             Event::Wake => {
                 self.patient.wake(now, out);

@@ -1,7 +1,10 @@
 //! Who decides in a replay: the reference policies, which are what clients commonly do, and `auto`,
-//! which is offpeak's own decision. Each has a file; none sees more than `game` lets it.
+//! which is offpeak's own decision. Each has a file; none sees more than `game` lets it. Between a policy
+//! and the upstream stand its budget (`capped`) and what it does about refusals (`paced`).
 
 mod auto;
+mod capped;
+mod paced;
 mod patient;
 mod reference;
 
@@ -9,15 +12,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use offpeak_core::plan::LaneRates;
 use offpeak_core::price::{Book, Rates};
 use offpeak_core::units::{Span, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::game::{Action, Event};
-use crate::score::{Options, lanes};
+use crate::score::{Options, Pressure, lanes};
 use crate::trace::Trace;
 
 use auto::Auto;
+use capped::Capped;
+use paced::{Apart, Paced, Pacing};
 use reference::Reference;
 
 /// A policy by its name.
@@ -103,6 +109,21 @@ pub(crate) struct Fact {
     /// `None` if it is not sold in batches.
     pub(crate) batch: Option<Rates>,
     pub(crate) minimum: u64,
+    /// Prompts above so many tokens have other rates.
+    long: Option<(u64, LaneRates)>,
+}
+
+impl Fact {
+    /// The rates of a prompt of so many tokens.
+    fn at(&self, prompt: u64) -> LaneRates {
+        match self.long {
+            Some((above, rates)) if prompt > above => rates,
+            _ => LaneRates {
+                sync: self.sync,
+                batch: self.batch.unwrap_or(self.sync),
+            },
+        }
+    }
 }
 
 /// What policies know of the models of a trace.
@@ -128,6 +149,13 @@ impl Facts {
                 sync: lanes.sync,
                 batch: model.batch.then_some(lanes.batch),
                 minimum: options.minimum(model),
+                long: model
+                    .step_above(options.prices_at)
+                    .ok()
+                    .flatten()
+                    .and_then(|above| {
+                        Some((above, self::lanes(model, options.prices_at, true).ok()?))
+                    }),
             };
             facts.insert(call.model.clone(), fact);
         }
@@ -146,24 +174,63 @@ impl Facts {
 
 /// A policy at work.
 #[derive(Debug)]
-pub(crate) enum Policy {
+pub(crate) struct Policy {
+    mind: Mind,
+    budget: Option<Box<Capped>>,
+    pacing: Option<Pacing>,
+}
+
+#[derive(Debug)]
+enum Mind {
     Reference(Box<Reference>),
     Auto(Box<Auto>),
 }
 
 impl Policy {
-    pub(crate) fn new(name: PolicyName, facts: &Facts) -> Self {
-        match name {
-            PolicyName::Auto => Self::Auto(Box::new(Auto::new(facts.clone()))),
-            name => Self::Reference(Box::new(Reference::new(name, facts.clone()))),
+    pub(crate) fn new(name: PolicyName, facts: &Facts, pressure: &Pressure, seed: u64) -> Self {
+        let own = name == PolicyName::Auto;
+        let pacing = || {
+            if own {
+                Pacing::Door(Box::new(Paced::new(seed)))
+            } else {
+                Pacing::Apart(Box::new(Apart::new(seed)))
+            }
+        };
+        let capped = |budget| Box::new(Capped::new(budget, own, facts.clone()));
+        Self {
+            mind: match name {
+                PolicyName::Auto => Mind::Auto(Box::new(Auto::new(facts.clone()))),
+                name => Mind::Reference(Box::new(Reference::new(name, facts.clone()))),
+            },
+            budget: pressure.budget.map(capped),
+            pacing: pressure.refuses().then(pacing),
         }
     }
 
     /// One step: something happened, what is to be done?
     pub(crate) fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Action>) {
-        match self {
-            Self::Reference(reference) => reference.step(now, event, out),
-            Self::Auto(auto) => auto.step(now, event, out),
+        let mut wanted = Vec::new();
+        if let Some(pacing) = &mut self.pacing {
+            pacing.note(now, &event, out);
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.note(&event, &mut wanted);
+        }
+        let mut own = Vec::new();
+        match event {
+            Event::Done { .. } | Event::Refused { .. } => {}
+            event => match &mut self.mind {
+                Mind::Reference(reference) => reference.step(now, event, &mut own),
+                Mind::Auto(auto) => auto.step(now, event, &mut own),
+            },
+        }
+        match &mut self.budget {
+            Some(budget) => budget.take(own, &mut wanted),
+            None => wanted.append(&mut own),
+        }
+        match &mut self.pacing {
+            Some(pacing) => pacing.take(now, wanted, out),
+            None => out.append(&mut wanted),
         }
     }
 }

@@ -91,7 +91,10 @@ impl Reference {
             }
             Event::Wake if self.flush_at.is_some_and(|at| at <= now) => self.flush(out),
             Event::Wake => {}
-            Event::Begun { .. } | Event::Pinged { .. } => {}
+            Event::Begun { .. }
+            | Event::Pinged { .. }
+            | Event::Done { .. }
+            | Event::Refused { .. } => {}
         }
     }
 

@@ -49,6 +49,7 @@ fn traces() -> impl Strategy<Value = Trace> {
             calls: calls.collect(),
             jobs: vec!["job".to_owned()],
             blocks: Vec::new(),
+            lines: Vec::new(),
         }
     })
 }
@@ -118,6 +119,7 @@ fn awaited() -> impl Strategy<Value = Trace> {
             calls: calls.collect(),
             jobs: Vec::new(),
             blocks: Vec::new(),
+            lines: Vec::new(),
         }
     })
 }

@@ -8,4 +8,5 @@
 mod laws;
 mod optima;
 mod played;
+mod pressure;
 mod talk;

@@ -1,0 +1,93 @@
+//! Under limits, an outage or a budget: what the gates of W10 and W12 ask for.
+
+use offpeak_core::units::{Span, Usd};
+use offpeak_replay::{Options, PolicyName, Pressure, Score, Workload};
+use offpeak_sim::{Limits, Outage};
+
+use crate::played::{quiet, under};
+
+const SECOND: i64 = 1_000_000;
+
+/// The lowest tier, and two minutes of an outage that begins a minute after the storm.
+fn storm(seed: u64, outage: bool) -> Options {
+    let outage = outage.then_some(Outage {
+        from: 60 * SECOND,
+        to: 180 * SECOND,
+    });
+    let pressure = Pressure {
+        limits: Some(Limits::start()),
+        outage,
+        budget: None,
+    };
+    Options {
+        seed,
+        pressure,
+        ..quiet()
+    }
+}
+
+fn times(score: &Score) -> (f64, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand calls")]
+    let attempts = score.attempts as f64 / 5_000.0;
+    (
+        attempts,
+        score.makespan.as_secs_f64() / score.makespan_bound.as_secs_f64(),
+    )
+}
+
+#[test]
+fn one_door_brings_a_storm_through_limits_and_an_outage() {
+    let trace = Workload::W12.generate(0);
+    for seed in 0..5 {
+        for outage in [false, true] {
+            let score = under(&trace, PolicyName::Auto, &storm(seed, outage));
+            let (attempts, makespan) = times(&score);
+            assert!(
+                attempts <= 1.1,
+                "seed {seed}, outage {outage}: {attempts} tries a call"
+            );
+            assert!(
+                makespan <= 1.1,
+                "seed {seed}, outage {outage}: {makespan} of the least time"
+            );
+            assert_eq!(score.declined, 0);
+        }
+    }
+    // Clients that know nothing of each other are refused again and again.
+    let score = under(&trace, PolicyName::Sync, &storm(0, true));
+    assert!(times(&score).0 > 2.0, "{score:?}");
+}
+
+#[test]
+fn a_budget_is_never_exceeded_and_what_is_left_over_pays_for_no_more_call() {
+    for seed in 0..5 {
+        let trace = Workload::W10.generate(seed);
+        let free = under(&trace, PolicyName::Sync, &quiet());
+        let budget = Usd::from_pico(free.realised.pico() * 6 / 10);
+        let options = Options {
+            pressure: Pressure {
+                budget: Some(budget),
+                ..Pressure::default()
+            },
+            ..quiet()
+        };
+        let score = under(&trace, PolicyName::Auto, &options);
+        let left = score.budget_left.expect("there is a budget");
+        // 8,000 generated tokens at US$ 15 and 1,000 prompt tokens at US$ 3 a million, written at most.
+        let dearest = Usd::from_pico(8_000 * 15_000_000 + 1_000 * 3_750_000);
+        assert!(left >= Usd::ZERO && left < dearest, "{left:?}");
+        assert!(score.declined > 0 && score.declined < 1_000);
+        let unreserved = under(&trace, PolicyName::Sync, &options);
+        assert!(unreserved.budget_left < Some(Usd::ZERO), "{unreserved:?}");
+    }
+}
+
+#[test]
+fn without_pressure_nothing_is_refused_and_the_last_answer_is_as_early_as_it_can_be() {
+    let trace = Workload::W12.generate(0);
+    let score = under(&trace, PolicyName::Auto, &quiet());
+    assert_eq!((score.refused, score.declined), (0, 0));
+    assert_eq!(score.budget_left, None);
+    assert_eq!(score.makespan, score.makespan_bound);
+    assert!(score.makespan < Span::from_secs(3));
+}
