@@ -94,14 +94,22 @@ pub(super) fn by_saving(
     taken: &mut [bool],
 ) -> Vec<Group> {
     let mut candidates: HashMap<(usize, u32), Candidate> = HashMap::new();
-    for row in rows {
-        let cells = table.row(*row as usize);
-        for field in fields.iter().filter(|field| cells[**field] != ABSENT) {
-            let candidate = candidates.entry((*field, cells[*field])).or_default();
-            candidate.rows.push(*row);
+    for field in fields {
+        // By field, so that no more than one field's values that occur once are held.
+        let mut of_field: HashMap<u32, Candidate> = HashMap::new();
+        for row in rows {
+            let id = table.id(*row as usize, *field);
+            if id != ABSENT {
+                of_field.entry(id).or_default().rows.push(*row);
+            }
         }
+        of_field.retain(|_, candidate| candidate.rows.len() > 1);
+        candidates.extend(
+            of_field
+                .into_iter()
+                .map(|(id, candidate)| ((*field, id), candidate)),
+        );
     }
-    candidates.retain(|_, candidate| candidate.rows.len() > 1);
     let saving = |rows: &[u32]| {
         let (_, bytes) = constant(table, rows, fields);
         bytes * (rows.len() as u64).saturating_sub(1)

@@ -23,4 +23,4 @@ mod laws;
 
 pub use learn::{Learnt, learn};
 pub use order::{FieldOrder, Layout};
-pub use table::{SampleTable, sample_rows};
+pub use table::{FIELDS_MAX, SampleTable, sample_rows};

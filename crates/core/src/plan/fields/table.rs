@@ -7,14 +7,17 @@ use std::collections::HashMap;
 /// A field that a row does not have.
 pub(super) const ABSENT: u32 = 0;
 
+/// Fields that an order is learnt for; a table's further ones are best left behind them.
+pub const FIELDS_MAX: usize = 256;
+
 /// Work that learning may take, in cells compared: rows × fields².
-const WORK_MAX: usize = 80_000_000;
+const WORK_MAX: usize = 40_000_000;
 
 /// Rows that say enough about a table, however narrow it is.
-const ROWS_MAX: usize = 200_000;
+const ROWS_MAX: usize = 100_000;
 
 /// Rows that are looked at however wide the table is.
-const ROWS_MIN: usize = 1_000;
+const ROWS_MIN: usize = 500;
 
 /// How many rows of a table with so many fields an order should be learnt from. Time grows with rows ×
 /// fields² and memory with rows × fields, so wide tables get fewer.
@@ -41,11 +44,11 @@ impl<'a> SampleTable<'a> {
     /// such as the field's name and punctuation.
     ///
     /// # Panics
-    /// With more than 65,535 fields.
+    /// With more than [`FIELDS_MAX`] fields.
     #[must_use]
     pub fn new(overheads: Vec<u32>) -> Self {
         let fields = overheads.len();
-        assert!(u16::try_from(fields).is_ok(), "{fields} fields");
+        assert!(fields <= FIELDS_MAX, "{fields} fields");
         Self {
             overheads,
             ids: vec![HashMap::new(); fields],
