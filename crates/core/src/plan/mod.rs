@@ -22,6 +22,7 @@ pub(crate) mod cost;
 mod decide;
 pub mod evidence;
 mod explain;
+pub mod fields;
 mod group;
 pub mod lint;
 mod marks;
