@@ -50,6 +50,10 @@ bench-quick:
 fuzz seconds="30":
     fuzz/run.sh --seconds {{seconds}}
 
+# Jobs, faults, crashes and clocks from so many seeds against the simulator in virtual time, each seed twice
+dst seeds="10000" first="0":
+    OFFPEAK_DST_SEEDS={{seeds}} OFFPEAK_DST_FIRST={{first}} cargo test --release -p offpeak-engine --test dst every -- --nocapture
+
 # Kill, stop, starve and cut off the release binary until so many kills; audits what comes out
 torture kills="200":
     tests/torture/run.sh --kills {{kills}}

@@ -43,8 +43,6 @@ pub(crate) struct Actor {
     spool: SpoolDir,
     upstream: Upstream,
     journal: JournalWriter,
-    /// Row counts of the job's first shards, to recognise batches of an earlier life by.
-    sizes: Vec<u64>,
     recovered: BTreeMap<ShardNo, Recovered>,
     /// References of the rows that the sync lane holds, by shard.
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
@@ -53,11 +51,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(
-        job: &Job,
-        shards: &[Shard],
-        recovered: BTreeMap<ShardNo, Recovered>,
-    ) -> Self {
+    pub(crate) fn new(job: &Job, recovered: BTreeMap<ShardNo, Recovered>) -> Self {
         let engine = job.engine.clone();
         let betas = job.settings.betas.clone();
         Self {
@@ -68,10 +62,6 @@ impl Actor {
             facts: job.facts.clone(),
             scout: job.scout,
             spool: job.spool.clone(),
-            sizes: shards
-                .iter()
-                .map(|shard| u64::from(shard.rows.len()))
-                .collect(),
             recovered,
             rows: Mutex::default(),
             results: Mutex::default(),
@@ -91,7 +81,7 @@ impl Actor {
     ) -> Result<Event, EngineError> {
         let about = || shard.clone().expect("this act is about a shard");
         match act {
-            Act::Scout => Ok(Event::Scouted(self.look_for_ourselves().await?)),
+            Act::Scout { rows } => Ok(Event::Scouted(self.look_for_ourselves(&rows).await?)),
             Act::Prepare(no) => self.prepare(no, about()).await,
             Act::Submit(no) => {
                 let shard = about();
@@ -156,9 +146,9 @@ impl Actor {
 
     /// Looks for batches that an earlier life of this job made, if its memory may be lost; in any
     /// case learns the server's time.
-    async fn look_for_ourselves(&self) -> Result<Scouted, EngineError> {
+    async fn look_for_ourselves(&self, sizes: &[u64]) -> Result<Scouted, EngineError> {
         let found = match self.upstream.knock().await {
-            Ok(()) if self.scout => self.search().await?,
+            Ok(()) if self.scout => self.search(sizes).await?,
             knocked => knocked.map(|()| Scouted::default()),
         };
         Ok(found.unwrap_or_else(|failure| Scouted {
@@ -167,7 +157,7 @@ impl Actor {
         }))
     }
 
-    async fn search(&self) -> Result<Result<Scouted, Failure>, EngineError> {
+    async fn search(&self, sizes: &[u64]) -> Result<Result<Scouted, Failure>, EngineError> {
         let now = self.upstream.server_not_before();
         let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
         let kept = Span::from_secs(days * 86_400);
@@ -191,10 +181,10 @@ impl Actor {
                         batch: batch.id,
                     }),
                     Ok(_) => {}
-                    Err(_) if !self.sizes.contains(&rows) => {}
+                    Err(_) if !sizes.contains(&rows) => {}
                     Err(_) => found.suspects.push(batch.id),
                 },
-                _ if self.sizes.contains(&rows) && self.may_still_run(&batch, now) => {
+                _ if sizes.contains(&rows) && self.may_still_run(&batch, now) => {
                     found.suspects.push(batch.id);
                 }
                 _ => {}

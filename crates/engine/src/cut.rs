@@ -321,6 +321,7 @@ impl Cutter<'_> {
             worst: Usd::ZERO,
             mark: kind.mark,
             unmarked: None,
+            found: false,
             after: kind.after,
             reserved: Usd::ZERO,
             state: ShardState::Planned,

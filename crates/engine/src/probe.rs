@@ -86,6 +86,7 @@ pub(crate) fn cut_probe(
         reserved: Usd::ZERO,
         mark: None,
         unmarked: None,
+        found: false,
         after: None,
         state: ShardState::Planned,
     };

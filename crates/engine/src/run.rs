@@ -148,7 +148,7 @@ impl<'a> Driver<'a> {
             marks: job.facts.marks,
             probing: job.facts.probing,
         };
-        let actor = Actor::new(job, &shards, recovered);
+        let actor = Actor::new(job, recovered);
         let machine = Machine::new(facts, shards, progress, now);
         let dice = job.engine.dice();
         let acts = JoinSet::new();
@@ -236,7 +236,7 @@ impl<'a> Driver<'a> {
 fn act_shard(machine: &Machine, act: &offpeak_core::job::Act) -> Option<Shard> {
     use offpeak_core::job::Act;
     let no = match act {
-        Act::Scout => return None,
+        Act::Scout { .. } => return None,
         Act::Prepare(no)
         | Act::Submit(no)
         | Act::List(no, _)

@@ -344,6 +344,7 @@ mod tests {
             reserved: Usd::ZERO,
             mark: Some(Ttl::OneHour),
             unmarked: None,
+            found: false,
             after: None,
             state: ShardState::Planned,
         };

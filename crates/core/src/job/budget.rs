@@ -66,7 +66,9 @@ impl Machine {
         bytes: u64,
         out: &mut Step,
     ) {
-        let last = self.shards.keys().next_back().map_or(0, |last| last.0);
+        let mut downwards = self.shards.keys().rev();
+        let last = downwards.find(|no| !no.is_of_leftovers());
+        let last = last.map_or(0, |last| last.0);
         let left = self.room().unwrap_or(Usd::ZERO);
         let live = self.live_mut(no);
         live.busy = false;

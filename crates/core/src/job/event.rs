@@ -386,8 +386,12 @@ impl LedgerKind {
 /// Something to do, after the writes of the step are durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Look for batches upstream that carry this job's mark; answer with `Scouted`.
-    Scout,
+    /// Look for batches upstream that carry this job's mark, or may; answer with `Scouted`.
+    Scout {
+        /// Rows of the shards that an earlier life may have sent: a batch that runs is one of its
+        /// only if it has as many as one of them.
+        rows: Vec<u64>,
+    },
     /// Measure the body of a shard; answer with `Prepared`.
     Prepare(ShardNo),
     /// Create the batch, once; answer with `Submitted`.

@@ -7,6 +7,7 @@ use offpeak_wire::error::ErrorKind;
 
 use crate::job::event::{Act, OurBatch, Scouted, Stop};
 use crate::job::machine::{Facts, Machine, Step, is_fatal};
+use crate::job::settlement::half_up;
 use crate::job::shard::{Proof, Shard, ShardState, Upstream};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
@@ -54,7 +55,20 @@ impl Machine {
         };
         if wanted {
             self.scouting = Scouting::Busy;
-            out.acts.push(Act::Scout);
+            let unsent = self
+                .shards
+                .values()
+                .filter(|l| l.shard.state == ShardState::Planned);
+            let rows = unsent.map(|l| u64::from(l.shard.rows.len())).collect();
+            out.acts.push(Act::Scout { rows });
+        }
+    }
+
+    /// What a shard has left over may have been sent by the life before, too, if that shard was.
+    pub(crate) fn scout_again(&mut self) {
+        let memory_was_lost = self.shards.values().any(|l| l.shard.found);
+        if self.facts.scout && memory_was_lost && self.scouting != Scouting::Busy {
+            self.scouting = Scouting::Wanted;
         }
     }
 
@@ -98,6 +112,13 @@ impl Machine {
         match self.shards.get_mut(&no) {
             Some(live) if live.shard.state == ShardState::Planned && fits(&live.shard) => {
                 live.shard.after = None;
+                live.shard.found = true;
+                if live.shard.lane == Lane::Sync {
+                    // This life had less time left, and would have made calls of them.
+                    live.shard.lane = Lane::Batch;
+                    live.shard.worst = half_up(live.shard.worst);
+                    live.shard.mark = None;
+                }
                 let proof = Proof::Certain;
                 let up = Upstream {
                     batch,
@@ -116,6 +137,8 @@ impl Machine {
                 ) => {}
             // The run over all shards looks again.
             None if self.facts.probing => {}
+            // What it left over this life has not left over yet; then it looks again.
+            None if no.is_of_leftovers() => {}
             _ => {
                 let message = format!(
                     "batch {batch} carries the mark of this job for rows that this run has cut \

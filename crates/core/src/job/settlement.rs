@@ -84,7 +84,7 @@ impl Machine {
         } else {
             (Lane::Batch, half_up(rest.worst))
         };
-        let no = ShardNo(self.shards.keys().next_back().map_or(0, |last| last.0 + 1));
+        let no = from.no.leftovers();
         let shard = Shard {
             no,
             lane,
@@ -98,6 +98,7 @@ impl Machine {
             reserved: Usd::ZERO,
             mark: leftover_mark(lane, from.mark, rest.rows.len()),
             unmarked: None,
+            found: false,
             after: None,
             state: ShardState::Planned,
         };
@@ -113,6 +114,7 @@ impl Machine {
             downloads: 0,
         };
         self.shards.insert(no, live);
+        self.scout_again();
         no
     }
 
@@ -279,7 +281,7 @@ fn close_ledger(shard: &Shard, tally: &Tally, out: &mut Step) {
 }
 
 /// Half an amount, rounded up: a worst case stays one.
-fn half_up(amount: Usd) -> Usd {
+pub(crate) fn half_up(amount: Usd) -> Usd {
     Usd::from_pico((amount.pico() + 1).div_euclid(2))
 }
 

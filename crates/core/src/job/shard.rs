@@ -62,6 +62,31 @@ impl std::fmt::Display for JobId {
 )]
 pub struct ShardNo(pub u32);
 
+impl ShardNo {
+    /// Below this are the numbers of shards that rows travel in for the first time; above it the number of
+    /// the shard that left them over, and in which round.
+    const ROUND: u32 = 1 << 24;
+
+    /// The number of the shard that takes what this one leaves over. It depends on nothing else, so that
+    /// a job which has lost its memory finds what it had made of them before.
+    ///
+    /// # Panics
+    /// After 63 rounds: rows are not left over so often.
+    #[must_use]
+    pub fn leftovers(self) -> Self {
+        let next = Self(self.0 + Self::ROUND);
+        // The next bit is that of the probe, the one above it that of files.
+        assert_eq!(self.0 & 1 << 30, next.0 & 1 << 30, "too many rounds");
+        next
+    }
+
+    /// Whether it is the number of leftovers.
+    #[must_use]
+    pub fn is_of_leftovers(self) -> bool {
+        self.0 & !(1 << 30) >= Self::ROUND
+    }
+}
+
 impl std::fmt::Display for ShardNo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
@@ -133,6 +158,9 @@ pub struct Shard {
     pub unmarked: Option<Unmarked>,
     /// The canary it waits for.
     pub after: Option<ShardNo>,
+    /// Its batch was made by an earlier life of the job, whose memory was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
     /// Where it stands.
     pub state: ShardState,
 }
@@ -268,4 +296,24 @@ pub struct Collection {
     pub upstream: Upstream,
     /// How often they were downloaded.
     pub downloads: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_has_a_number_for_what_it_leaves_over() {
+        let probe = 1 << 30;
+        let mut seen = std::collections::BTreeSet::new();
+        for first in [0, 1, 2, (1 << 24) - 1, probe] {
+            let mut shard = ShardNo(first);
+            assert!(!shard.is_of_leftovers() && seen.insert(shard));
+            for _ in 0..63 {
+                shard = shard.leftovers();
+                assert!(shard.is_of_leftovers() && seen.insert(shard));
+                assert!(shard.0 < 1 << 31, "the highest bit is that of its file");
+            }
+        }
+    }
 }

@@ -77,6 +77,7 @@ impl Job {
             worst: Usd::ZERO,
             mark: None,
             unmarked: None,
+            found: false,
             after: None,
             reserved: Usd::ZERO,
             state: ShardState::Running,

@@ -78,6 +78,7 @@ fn shard(no: u32) -> Shard {
         reserved: Usd::from_pico(7),
         mark: Some(Ttl::OneHour),
         unmarked: None,
+        found: false,
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }

@@ -198,7 +198,7 @@ fn a_batch_not_proved_ours_is_never_canceled() {
 #[test]
 fn an_earlier_life_is_found_before_anything_is_sent() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    assert_eq!(bench.wake(), [Act::Scout]);
+    assert_eq!(bench.wake(), [Act::Scout { rows: vec![3] }]);
     let ours = vec![OurBatch {
         shard: ShardNo(0),
         batch: batch_id("before"),
@@ -224,11 +224,50 @@ fn a_running_batch_that_may_be_ours_is_waited_for() {
         suspects,
     };
     assert_eq!(bench.step(Event::Scouted(scouted)), []);
-    assert_eq!(bench.pass(60), [Act::Scout]);
+    assert_eq!(bench.pass(60), [Act::Scout { rows: vec![3] }]);
     assert_eq!(
         bench.step(Event::Scouted(Scouted::default())),
         [Act::Prepare(ShardNo(0))]
     );
+}
+
+#[test]
+fn what_an_earlier_life_left_over_is_looked_for_before_it_is_sent_again() {
+    let mut bench = Bench::new(
+        Facts {
+            scout: true,
+            ..facts()
+        },
+        vec![shard(0, Lane::Batch, 3)],
+    );
+    bench.wake();
+    let leftovers = ShardNo(0).leftovers();
+    let found = |shard, batch, rows, now| OurBatch {
+        shard,
+        batch: batch_id(batch),
+        rows,
+        created_at: now,
+    };
+    // Both of its batches are there; the second is of rows that this life has not left over yet.
+    let ours = vec![
+        found(ShardNo(0), "first", 3, bench.now),
+        found(leftovers, "second", 1, bench.now),
+    ];
+    let acts = bench.step(Event::Scouted(Scouted {
+        ours,
+        ..Scouted::default()
+    }));
+    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("first"))]);
+    bench.end_batch(0);
+    assert_eq!(
+        bench.settle(0, &[Succeeded, Succeeded], 1),
+        [Act::Scout { rows: vec![1] }]
+    );
+    let acts = bench.step(Event::Scouted(Scouted {
+        ours: vec![found(leftovers, "second", 1, bench.now)],
+        ..Scouted::default()
+    }));
+    assert_eq!(acts, [Act::Poll(leftovers, batch_id("second"))]);
 }
 
 #[test]
@@ -262,13 +301,14 @@ fn a_canary_that_fails_is_tried_again_before_the_bulk_goes() {
     let mut bench = Bench::new(facts(), vec![canary(0), bulk]);
     bench.begin();
     bench.run_batch(0, "canary");
-    assert_eq!(bench.settle(0, &[], 1), [Act::Prepare(ShardNo(2))]);
-    let second = &bench.stored[&ShardNo(2)];
+    let left = ShardNo(0).leftovers();
+    assert_eq!(bench.settle(0, &[], 1), [Act::Prepare(left)]);
+    let second = &bench.stored[&left];
     assert!(
         second.mark.is_some(),
         "it warms the cache as the first would have"
     );
-    assert_eq!(bench.stored[&ShardNo(1)].after, Some(ShardNo(2)));
+    assert_eq!(bench.stored[&ShardNo(1)].after, Some(left));
 }
 
 #[test]

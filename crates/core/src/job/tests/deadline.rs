@@ -10,13 +10,18 @@ use crate::job::shard::ShardNo;
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
 
+/// The shard that takes what shard 0 leaves over.
+fn left() -> ShardNo {
+    ShardNo(0).leftovers()
+}
+
 #[test]
 fn what_a_batch_leaves_over_is_batched_again_while_there_is_time() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
     bench.begin();
     bench.run_batch(0, "first");
-    assert_eq!(bench.settle(0, &[Succeeded], 2), [Act::Prepare(ShardNo(1))]);
-    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Batch);
+    assert_eq!(bench.settle(0, &[Succeeded], 2), [Act::Prepare(left())]);
+    assert_eq!(bench.stored[&left()].lane, Lane::Batch);
 }
 
 #[test]
@@ -31,11 +36,8 @@ fn what_a_batch_leaves_over_goes_sync_when_there_is_none() {
     );
     bench.begin();
     bench.run_batch(0, "first");
-    assert_eq!(
-        bench.settle(0, &[Succeeded], 2),
-        [Act::Fetch(ShardNo(1), 0)]
-    );
-    assert_eq!(bench.stored[&ShardNo(1)].lane, Lane::Sync);
+    assert_eq!(bench.settle(0, &[Succeeded], 2), [Act::Fetch(left(), 0)]);
+    assert_eq!(bench.stored[&left()].lane, Lane::Sync);
 }
 
 #[test]

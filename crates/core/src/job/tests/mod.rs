@@ -58,6 +58,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         reserved: Usd::ZERO,
         mark: None,
         unmarked: None,
+        found: false,
         after: None,
         state: ShardState::Planned,
     }
@@ -122,7 +123,7 @@ impl Bench {
 
     /// Starts the job up to the first acts after the look upstream.
     fn begin(&mut self) -> Vec<Act> {
-        assert_eq!(self.wake(), [Act::Scout]);
+        assert!(matches!(self.wake()[..], [Act::Scout { .. }]));
         self.step(Event::Scouted(Scouted::default()))
     }
 
@@ -185,11 +186,16 @@ impl Bench {
 
     /// Brings a batch shard from `Prepare` to `Settle`.
     fn run_batch(&mut self, no: u32, name: &str) -> Vec<Act> {
-        use crate::job::event::{CollectAnswer, PollAnswer};
         assert_eq!(self.prepare(no), [Act::Submit(ShardNo(no))]);
         self.accept(no, name);
         let polled = self.pass(10);
         assert_eq!(polled, [Act::Poll(ShardNo(no), batch_id(name))]);
+        self.end_batch(no)
+    }
+
+    /// Brings a batch shard that is being polled to `Settle`.
+    fn end_batch(&mut self, no: u32) -> Vec<Act> {
+        use crate::job::event::{CollectAnswer, PollAnswer};
         let status = offpeak_wire::batch::BatchStatus::Ended;
         let answer = PollAnswer::Status {
             status,

@@ -1,0 +1,259 @@
+//! The auditor. It looks at inputs, outputs, what the manifest says and the upstream's bill, and at the
+//! store from outside; it takes no sum of the engine's for granted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offpeak_core::job::mark::Mark;
+use offpeak_core::job::shard::{JobId, ShardState};
+use offpeak_core::units::Usd;
+use offpeak_engine::spec::Need;
+use offpeak_sim::{Lane, Profile};
+use offpeak_store::JobState;
+use serde_json::Value;
+
+use crate::case::Case;
+use crate::course::Course;
+use crate::disk;
+
+/// One line of the bill, by its message.
+struct Billed {
+    lane: Lane,
+    pico: i128,
+    /// Job and row, in a batch.
+    row: Option<(String, u64)>,
+}
+
+/// What does not hold, in words; nothing if all does.
+pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut bill: BTreeMap<String, Billed> = BTreeMap::new();
+    let mut total = 0;
+    let mut batch_rows: BTreeMap<(String, u64), u32> = BTreeMap::new();
+    {
+        let world = course.world.lock().unwrap();
+        for line in world.bill().lines() {
+            let row = line.row.and_then(|(_, custom_id)| {
+                let mark = Mark::parse(custom_id)?;
+                Some((mark.job.to_string(), mark.row))
+            });
+            if line.lane == Lane::Batch && row.is_none() {
+                wrong.push(format!("a billed batch row carries no mark: {}", line.id));
+            }
+            if let (Some(_), Some((batch, id))) = (std::env::var_os("OFFPEAK_DST_SHOW"), line.row) {
+                println!("{batch} {id} at {}", line.at - crate::course::START);
+            }
+            if let Some(row) = &row {
+                *batch_rows.entry(row.clone()).or_default() += 1;
+            }
+            total += line.pico;
+            let billed = Billed {
+                lane: line.lane,
+                pico: line.pico,
+                row,
+            };
+            if bill.insert(line.id.clone(), billed).is_some() {
+                wrong.push(format!("the bill has {} twice", line.id));
+            }
+        }
+    }
+    for ((job, row), times) in batch_rows.iter().filter(|(_, times)| **times > 1) {
+        wrong.push(format!(
+            "row {row} of {job} is paid {times} times in batches"
+        ));
+    }
+    let mut known = 0;
+    let mut held = Usd::ZERO;
+    let mut unknown_calls = 0;
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    let mut unreadable: BTreeSet<(String, u64)> = BTreeSet::new();
+    for number in 0..case.jobs.len() {
+        let Some(finished) = &course.finished[number] else {
+            wrong.push(format!(
+                "job {number} has no end after {} lives",
+                course.lives
+            ));
+            continue;
+        };
+        let manifest = &finished.manifest;
+        held += manifest.unknown_picousd;
+        unknown_calls += manifest.unknown_calls;
+        let lines = lines(course, number, &mut wrong);
+        let mut cost = 0;
+        let texts = &case.jobs[number].texts;
+        if lines.len() != texts.len() {
+            let (out, rows) = (lines.len(), texts.len());
+            wrong.push(format!("job {number}: {out} lines for {rows} rows"));
+        }
+        for (row, (line, text)) in lines.iter().zip(texts).enumerate() {
+            let at = format!("job {number}, row {row}");
+            if line["key"] != format!("row {row}") {
+                wrong.push(format!("{at}: the line of {}", line["key"]));
+            }
+            if line["status"] == "result_unreadable" {
+                unreadable.insert((manifest.job.clone(), row as u64));
+            }
+            let pico = line["cost_picousd"].as_str();
+            let pico: i128 = pico.map_or(0, |pico| pico.parse().unwrap());
+            cost += pico;
+            let Some(id) = line["message"]["id"].as_str() else {
+                if pico != 0 {
+                    wrong.push(format!("{at}: no answer, and a price of {pico}"));
+                }
+                continue;
+            };
+            if !used.insert(id.to_owned()) {
+                wrong.push(format!("{at}: {id} is the answer of another row too"));
+            }
+            let blocks = line["message"]["content"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let said: String = blocks
+                .iter()
+                .filter_map(|block| block["text"].as_str())
+                .collect();
+            let cut = ["refused", "truncated"].contains(&line["status"].as_str().unwrap_or(""));
+            if said != *text && !cut {
+                wrong.push(format!("{at}: the answer is {said:?}"));
+            }
+            match bill.get(id) {
+                None => wrong.push(format!("{at}: {id} was never billed")),
+                Some(billed) => {
+                    known += billed.pico;
+                    if billed.pico != pico {
+                        let bill = billed.pico;
+                        wrong.push(format!("{at}: {pico} in the output, {bill} on the bill"));
+                    }
+                    let own = (manifest.job.clone(), row as u64);
+                    if billed.row.as_ref().is_some_and(|billed| *billed != own) {
+                        wrong.push(format!("{at}: {id} was the answer of {:?}", billed.row));
+                    }
+                    if billed.lane == Lane::Sync && batch_rows.contains_key(&own) {
+                        wrong.push(format!("{at}: paid in a batch and by itself"));
+                    }
+                }
+            }
+        }
+        if Usd::from_pico(cost) != manifest.cost_picousd {
+            let stated = manifest.cost_picousd;
+            wrong.push(format!(
+                "job {number}: lines of {cost}, a manifest of {stated}"
+            ));
+        }
+        deadline(case, course, number, &mut wrong);
+        store(course, number, &mut wrong);
+    }
+    let lost: Vec<_> = bill.iter().filter(|(id, _)| !used.contains(*id)).collect();
+    let mut lost_calls = 0;
+    let mut lost_pico = 0;
+    for (id, billed) in lost {
+        lost_pico += billed.pico;
+        match &billed.row {
+            Some(row) if unreadable.contains(row) => {}
+            Some(row) => wrong.push(format!("{id} of {row:?} was billed and is in no output")),
+            None => lost_calls += 1,
+        }
+    }
+    if total != known + lost_pico {
+        wrong.push(format!(
+            "a bill of {total}: {known} known, {lost_pico} lost"
+        ));
+    }
+    // What an earlier disk held for its calls is gone with it.
+    if !case.loses_the_disk() && course.finished.iter().all(Option::is_some) {
+        if Usd::from_pico(lost_pico) > held {
+            wrong.push(format!("{lost_pico} lost, {held} held for it"));
+        }
+        if lost_calls > unknown_calls {
+            wrong.push(format!("{lost_calls} calls lost, {unknown_calls} unknown"));
+        }
+    }
+    for (bill, budget) in &course.overspent {
+        wrong.push(format!("{bill} billed under a budget of {budget}"));
+    }
+    for file in disk::files_with_key(course.dir.path()) {
+        wrong.push(format!("the key stands in {}", file.display()));
+    }
+    wrong
+}
+
+fn lines(course: &Course, number: usize, wrong: &mut Vec<String>) -> Vec<Value> {
+    let Ok(output) = std::fs::read_to_string(course.output(number)) else {
+        wrong.push(format!("job {number}: there is no output"));
+        return Vec::new();
+    };
+    let parsed = output.lines().map(serde_json::from_str);
+    let mut lines = Vec::new();
+    for line in parsed {
+        match line {
+            Ok(line) => lines.push(line),
+            Err(error) => wrong.push(format!("job {number}: {error}")),
+        }
+    }
+    lines
+}
+
+/// A deadline of three hours or more is kept whatever batches do, as a few dozen rows are answered one by
+/// one within minutes. Not asked where promises collide: a budget, a batch that may exist and cannot be
+/// found, or a clock that was wrong.
+fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>) {
+    let job = &case.jobs[number];
+    let asked = case.create_works && job.budget.is_none() && !case.loses_the_disk();
+    let Need::Within(within) = job.need else {
+        return;
+    };
+    if !asked || case.clock_is_set() {
+        return;
+    }
+    let finished = course.finished[number].as_ref().expect("it has ended");
+    if finished.took > within.as_micros() {
+        let took = finished.took / 1_000_000;
+        let profile = case.config.profile;
+        wrong.push(format!(
+            "job {number}: {took} s with a deadline of {within}; batches {profile:?}"
+        ));
+    }
+    let late = finished.manifest.after_deadline;
+    let slow = matches!(profile_of(case), Profile::Dead | Profile::Stuck);
+    if late && !slow {
+        wrong.push(format!("job {number}: says that it is late"));
+    }
+}
+
+fn profile_of(case: &Case) -> Profile {
+    case.config.profile
+}
+
+/// The store says that all is done, of all rows, and its ledger has the manifest's sums.
+fn store(course: &Course, number: usize, wrong: &mut Vec<String>) {
+    let finished = course.finished[number].as_ref().expect("it has ended");
+    let manifest = &finished.manifest;
+    let store = course.store();
+    let id = JobId::parse(&manifest.job).unwrap();
+    let record = store.job(&id).unwrap();
+    if record.is_none_or(|record| record.state != JobState::Finished) {
+        wrong.push(format!("job {number}: the store does not know its end"));
+        return;
+    }
+    let mut rows = 0;
+    for shard in store.shards(&id).unwrap() {
+        match &shard.state {
+            ShardState::Settled(tally) => rows += tally.outcomes.total(),
+            other => wrong.push(format!(
+                "job {number}: shard {} is {}",
+                shard.no,
+                other.tag()
+            )),
+        }
+    }
+    if rows != manifest.rows_in {
+        let of = manifest.rows_in;
+        wrong.push(format!("job {number}: {rows} of {of} rows in the store"));
+    }
+    let sums = store.ledger(&id).unwrap();
+    if (sums.settled, sums.unknown) != (manifest.cost_picousd, manifest.unknown_picousd) {
+        wrong.push(format!(
+            "job {number}: another ledger than manifest: {sums:?}"
+        ));
+    }
+}

@@ -1,0 +1,131 @@
+//! Seeds, one after the other on all cores, each twice.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::audit::audit;
+use crate::case::Case;
+use crate::course::{Sabotage, course};
+
+/// Seeds that the tests run.
+const SEEDS: u64 = 200;
+
+/// Seeds that once found something, and what.
+const REGRESSIONS: [(u64, &str); 2] = [
+    (110, "what a batch left over was paid again on a new disk"),
+    (
+        225,
+        "the same, of several jobs whose canaries are tried again",
+    ),
+];
+
+/// What a campaign came to.
+#[derive(Debug, Default)]
+struct Sums {
+    lives: u64,
+    crashes: u64,
+    stops: u64,
+    rows: u64,
+    unknown_calls: u64,
+    violations: Vec<String>,
+}
+
+fn run(seed: u64, sums: &Mutex<Sums>) {
+    let case = Case::draw(seed);
+    if number("OFFPEAK_DST_SHOW").is_some() {
+        println!("{}", case.tell());
+    }
+    let first = course(&case, Sabotage::None);
+    let mut wrong = audit(&case, &first);
+    let digest = first.digest.clone();
+    let mut sums_of = Sums {
+        lives: first.lives as u64,
+        crashes: first.crashes,
+        stops: first.stops,
+        rows: case.jobs.iter().map(|job| job.texts.len() as u64).sum(),
+        unknown_calls: first
+            .finished
+            .iter()
+            .flatten()
+            .map(|finished| finished.manifest.unknown_calls)
+            .sum(),
+        violations: Vec::new(),
+    };
+    drop(first);
+    if course(&case, Sabotage::None).digest != digest {
+        wrong.push("the second time something else came out".to_owned());
+    }
+    let told = wrong.iter().map(|what| format!("seed {seed}: {what}"));
+    sums_of.violations.extend(told);
+    let mut sums = sums.lock().unwrap();
+    sums.lives += sums_of.lives;
+    sums.crashes += sums_of.crashes;
+    sums.stops += sums_of.stops;
+    sums.rows += sums_of.rows;
+    sums.unknown_calls += sums_of.unknown_calls;
+    sums.violations.extend(sums_of.violations);
+}
+
+fn campaign(first: u64, seeds: u64) -> Sums {
+    let (next, sums) = (AtomicU64::new(first), Mutex::new(Sums::default()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let run = std::panic::AssertUnwindSafe(|| run(seed, &sums));
+                    if let Err(panic) = std::panic::catch_unwind(run) {
+                        let what = panic.downcast_ref::<String>().cloned();
+                        let mut sums = sums
+                            .lock()
+                            .unwrap_or_else(std::sync::PoisonError::into_inner);
+                        sums.violations
+                            .push(format!("seed {seed}: a panic: {what:?}"));
+                    }
+                }
+            });
+        }
+    });
+    sums.into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn every_promise_holds_for_every_seed() {
+    let seeds = number("OFFPEAK_DST_SEEDS").unwrap_or(SEEDS);
+    let first = number("OFFPEAK_DST_FIRST").unwrap_or(0);
+    let sums = campaign(first, seeds);
+    println!(
+        "{seeds} seeds from {first}: {} rows, {} lives, {} crashes, {} stops, {} calls of unknown \
+         outcome, {} violations",
+        sums.rows,
+        sums.lives,
+        sums.crashes,
+        sums.stops,
+        sums.unknown_calls,
+        sums.violations.len()
+    );
+    assert!(sums.violations.is_empty(), "{:#?}", sums.violations);
+    // A campaign in which nothing went wrong would prove nothing.
+    if seeds >= 100 {
+        assert!(sums.crashes > seeds / 2 && sums.stops > 0 && sums.unknown_calls > 0);
+    }
+}
+
+#[test]
+fn seeds_that_found_something_find_nothing_any_more() {
+    for (seed, what) in REGRESSIONS {
+        let sums = Mutex::new(Sums::default());
+        run(seed, &sums);
+        let violations = sums.into_inner().unwrap().violations;
+        assert!(violations.is_empty(), "{what}: {violations:#?}");
+    }
+}

@@ -1,0 +1,297 @@
+//! What a seed draws: jobs, the upstream, and what happens to the process. Nothing here runs anything.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use offpeak_core::units::{Span, Usd};
+use offpeak_engine::spec::Need;
+use offpeak_sim::{
+    AnswerMode, Answers, CacheRules, Config, Endpoint, EndpointFaults, Faults, Latency, Profile,
+    ResultFaults, RowFaults,
+};
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Once in so many times.
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}
+
+/// One job.
+#[derive(Debug, Clone)]
+pub(crate) struct JobCase {
+    pub(crate) name: String,
+    /// The text of each row's last message, which the upstream gives back.
+    pub(crate) texts: Vec<String>,
+    /// Its input.
+    pub(crate) input: String,
+    pub(crate) need: Need,
+    /// Rows that go before the others are planned.
+    pub(crate) probe: Option<u32>,
+    pub(crate) past_guard: bool,
+    /// The budget of the first life; each stop doubles it.
+    pub(crate) budget: Option<Usd>,
+}
+
+/// What ends a life of the process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Crash {
+    /// After so much time.
+    At(Duration),
+    /// Right after the n-th commit that moves a shard, before anything it allows was done.
+    AfterCommit(u64),
+    /// When the n-th connection was made, before a byte went over it.
+    AtConnection(u64),
+}
+
+/// What happens between two lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    Nothing,
+    /// The disk is new.
+    NewDisk,
+    /// The machine's clock was set to another time.
+    ClockSet(i64),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) config: Config,
+    pub(crate) jobs: Vec<JobCase>,
+    pub(crate) lives: Vec<(Crash, Between)>,
+    /// Bytes that a connection takes before the upstream reads them.
+    pub(crate) room: usize,
+    /// Longest delay of a connection, milliseconds.
+    pub(crate) delay: u64,
+    /// The creating and listing of batches works.
+    pub(crate) create_works: bool,
+}
+
+const MODEL: &str = "claude-haiku-5-5";
+
+impl Case {
+    pub(crate) fn draw(seed: u64) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0xd57);
+        let create_works = dice.once_in(3);
+        let mut config = config(seed, create_works, &mut dice);
+        let with_budget = dice.once_in(6);
+        let count = if with_budget { 1 } else { 1 + dice.below(3) };
+        let jobs = (0..count).map(|number| job(number, with_budget, &mut dice));
+        let jobs: Vec<JobCase> = jobs.collect();
+        let mut lives: Vec<_> = (0..dice.below(6)).map(|_| life(&mut dice)).collect();
+        if with_budget {
+            // A shard is cut to what is left of the budget, so on a new disk it may be cut otherwise than
+            // before: then the job stops and says so.
+            for (_, between) in &mut lives {
+                *between = match *between {
+                    Between::NewDisk => Between::Nothing,
+                    other => other,
+                };
+            }
+        }
+        if lives
+            .iter()
+            .any(|(_, between)| *between == Between::NewDisk)
+        {
+            // On a new disk one listing says what an earlier life has made. A batch that was made seconds
+            // before the disk was lost and is not listed yet is beyond it: nobody wants every first run
+            // of a job to wait five minutes for a second one.
+            config.faults.hidden_at_first = 0.0;
+        }
+        Self {
+            seed,
+            config,
+            jobs,
+            lives,
+            room: [512, 1 << 12, 1 << 16][usize::try_from(dice.below(3)).unwrap()],
+            delay: [0, 5, 300][usize::try_from(dice.below(3)).unwrap()],
+            create_works,
+        }
+    }
+
+    /// What was drawn, for whoever looks into a seed.
+    pub(crate) fn tell(&self) -> String {
+        let Self {
+            config,
+            jobs,
+            lives,
+            ..
+        } = self;
+        let jobs = jobs.iter().map(|job| {
+            let (rows, budget) = (job.texts.len(), job.budget);
+            format!(
+                "{rows} rows {:?} probe {:?} past guard {} budget {budget:?}",
+                job.need, job.probe, job.past_guard
+            )
+        });
+        format!(
+            "{:?}, create works: {}, faults {:?} {:?}\n{}\n{lives:?}",
+            config.profile,
+            self.create_works,
+            config.faults.rows,
+            config.faults.results,
+            jobs.collect::<Vec<_>>().join("\n"),
+        )
+    }
+
+    /// Whether the disk is lost at some time.
+    pub(crate) fn loses_the_disk(&self) -> bool {
+        self.lives
+            .iter()
+            .any(|(_, between)| *between == Between::NewDisk)
+    }
+
+    /// Whether the machine's clock is set to another time.
+    pub(crate) fn clock_is_set(&self) -> bool {
+        let set = |between: &Between| matches!(between, Between::ClockSet(_));
+        self.lives.iter().any(|(_, between)| set(between))
+    }
+}
+
+fn config(seed: u64, create_works: bool, dice: &mut Dice) -> Config {
+    let profile = match dice.below(16) {
+        0 => Profile::Dead,
+        1 => Profile::Stuck,
+        2..5 => Profile::SlowTail,
+        5..8 => Profile::Normal,
+        _ => Profile::Fast,
+    };
+    let mut faults = match dice.below(4) {
+        0 => Faults::none(),
+        1 => Faults {
+            results: ResultFaults {
+                truncated: 0.3,
+                duplicate_line: 0.1,
+                malformed_line: 0.05,
+            },
+            rows: RowFaults {
+                api_error: 0.1,
+                overloaded: 0.05,
+                expired: 0.1,
+            },
+            hidden_at_first: 0.5,
+            ..Faults::rough(seed)
+        },
+        _ => Faults::rough(seed),
+    };
+    faults.seed = seed;
+    if create_works {
+        faults = faults
+            .on(Endpoint::Create, EndpointFaults::default())
+            .on(Endpoint::List, EndpointFaults::default());
+    }
+    Config {
+        seed,
+        profile,
+        workers: 1 + u32::try_from(dice.below(60)).unwrap(),
+        cache: CacheRules {
+            domains: 1 + u32::try_from(dice.below(3)).unwrap(),
+            within_batch: dice.once_in(2),
+            ..CacheRules::default()
+        },
+        answers: Answers {
+            mode: AnswerMode::Echo,
+            ..Answers::default()
+        },
+        refusals: if dice.once_in(5) { 0.1 } else { 0.0 },
+        latency: Latency {
+            first_byte_ms: 100 + u32::try_from(dice.below(2_000)).unwrap(),
+            ..Latency::default()
+        },
+        faults,
+        live_counts: dice.once_in(2),
+        ..Config::default()
+    }
+}
+
+fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
+    let name = format!("job {number}");
+    let count = match dice.below(4) {
+        0 => 1 + dice.below(3),
+        1 => 1 + dice.below(50),
+        _ => 1 + dice.below(16),
+    };
+    let groups = 1 + dice.below(3);
+    let preamble = |group: u64| format!("Label a sentence for desk {number}.{group}. ").repeat(50);
+    let preambles: Vec<String> = (0..groups).map(preamble).collect();
+    let mut texts = Vec::new();
+    let mut input = String::new();
+    for row in 0..count {
+        let text = format!(
+            "{name}, row {row}: {}",
+            "peace and commerce ".repeat(1 + usize::try_from(row % 7).unwrap())
+        );
+        let system = match dice.below(4) {
+            0 => String::new(),
+            _ => {
+                let group = usize::try_from(dice.below(groups)).unwrap();
+                format!("\"system\":\"{}\",", preambles[group])
+            }
+        };
+        let _ = writeln!(
+            input,
+            "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"{MODEL}\",\
+             \"max_tokens\":{},{system}\"messages\":[{{\"role\":\"user\",\
+             \"content\":\"{text}\"}}]}}}}",
+            200 + dice.below(100),
+        );
+        texts.push(text);
+    }
+    let hours = |hours: i64| Need::Within(Span::from_secs(hours * 3_600));
+    let need = match dice.below(8) {
+        0 => Need::Seconds,
+        1 => hours(3),
+        2 => hours(8),
+        3 => hours(30),
+        _ => Need::Whenever,
+    };
+    // From a little more than a row's worst case on, in millionths of a dollar.
+    let micros = 1_500 + dice.below(100 * (1 + count));
+    JobCase {
+        name,
+        texts,
+        input,
+        need,
+        probe: dice
+            .once_in(8)
+            .then(|| 1 + u32::try_from(dice.below(5)).unwrap()),
+        past_guard: !dice.once_in(4),
+        budget: with_budget.then(|| Usd::from_pico(i128::from(micros) * 1_000_000)),
+    }
+}
+
+fn life(dice: &mut Dice) -> (Crash, Between) {
+    let crash = match dice.below(5) {
+        0 => Crash::AfterCommit(dice.below(30)),
+        1 => Crash::AtConnection(dice.below(40)),
+        2 => Crash::At(Duration::from_millis(dice.below(3_000))),
+        3 => Crash::At(Duration::from_millis(dice.below(120_000))),
+        _ => Crash::At(Duration::from_millis(dice.below(3 * 3_600_000))),
+    };
+    let between = match dice.below(20) {
+        0 => Between::NewDisk,
+        1 | 2 => {
+            let minutes = i64::try_from(dice.below(240)).unwrap() - 60;
+            Between::ClockSet(minutes * 60_000_000)
+        }
+        _ => Between::Nothing,
+    };
+    (crash, between)
+}

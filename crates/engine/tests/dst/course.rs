@@ -1,0 +1,491 @@
+//! One course of a case: lives of the process, one after the other, until every job has its output.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offpeak_client::clock::Clock;
+use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::job::event::Stop;
+use offpeak_core::price::Book;
+use offpeak_core::units::Usd;
+use offpeak_engine::finish::{Manifest, finish};
+use offpeak_engine::progress::{Progress, Report};
+use offpeak_engine::run::{RunEnd, run};
+use offpeak_engine::spec::{InputShape, JobSpec, OnInvalid, Source};
+use offpeak_engine::start::{Choice, Engine, Opened, open};
+use offpeak_sim::World;
+use offpeak_sim::server::Upstream;
+use offpeak_store::Store;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::case::{Between, Case, Crash, Dice};
+use crate::disk::{self, KEY};
+
+/// 2026-11-22T00:00:00Z.
+pub(crate) const START: i64 = 1_795_305_600_000_000;
+
+/// Lives after which a case is taken to go round in circles.
+const LIVES_MAX: usize = 80;
+
+/// What is done to a course from outside, to see whether the auditor notices. Each is a bug that a change
+/// of the engine could bring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    #[default]
+    None,
+    /// The engine forgets that it was about to submit, and what it had submitted.
+    ForgetIntents,
+    /// The engine forgets the calls that were under way.
+    ForgetCalls,
+    /// The engine forgets what it holds for calls of unknown outcome.
+    ForgetUnknowns,
+    /// The engine takes a batch to cost 70 % of the list price.
+    WrongPrices,
+    /// The engine believes in a budget a hundred times as large.
+    LargeBudget,
+    /// The engine believes in a deadline twice as far away.
+    LateDeadline,
+}
+
+/// A job that has come to its end.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) manifest: Manifest,
+    /// Microseconds of true time from the course's begin until the output was in place.
+    pub(crate) took: i64,
+}
+
+/// What a course leaves to the auditor.
+pub(crate) struct Course {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) world: Arc<Mutex<World>>,
+    /// In the order of the jobs.
+    pub(crate) finished: Vec<Option<Finished>>,
+    pub(crate) lives: usize,
+    pub(crate) crashes: u64,
+    /// Stops of jobs, for the budget or for what the first answers said.
+    pub(crate) stops: u64,
+    /// Moments at which more had been billed than the budget allowed: bill and budget.
+    pub(crate) overspent: Vec<(Usd, Usd)>,
+    /// Digest of everything that has to be the same when the seed runs again.
+    pub(crate) digest: String,
+}
+
+impl Course {
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn output(&self, job: usize) -> PathBuf {
+        self.dir.path().join(format!("{job}.out.jsonl"))
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::open(&self.data_dir().join("jobs.db")).unwrap()
+    }
+}
+
+/// The state of a course between two lives.
+struct State<'a> {
+    case: &'a Case,
+    sabotage: Sabotage,
+    dir: tempfile::TempDir,
+    world: Arc<Mutex<World>>,
+    /// True time.
+    now: i64,
+    /// How far the machine's clock is off.
+    off: i64,
+    budgets: Vec<Option<Usd>>,
+    past_guard: Vec<bool>,
+    finished: Vec<Option<Finished>>,
+    digest: blake3::Hasher,
+}
+
+/// How a job ended in one life.
+enum JobEnd {
+    Finished(Box<Manifest>, i64),
+    Stopped(Stop),
+}
+
+pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
+    let jobs = case.jobs.len();
+    let mut state = State {
+        case,
+        sabotage,
+        dir: disk::dir(),
+        world: Arc::new(Mutex::new(World::new(case.config.clone()))),
+        now: START,
+        off: 0,
+        budgets: case.jobs.iter().map(|job| job.budget).collect(),
+        past_guard: case.jobs.iter().map(|job| job.past_guard).collect(),
+        finished: (0..jobs).map(|_| None).collect(),
+        digest: blake3::Hasher::new(),
+    };
+    for (number, job) in case.jobs.iter().enumerate() {
+        let input = state.dir.path().join(format!("{number}.jsonl"));
+        std::fs::write(input, &job.input).unwrap();
+    }
+    let (mut lives, mut crashes, mut stops) = (0, 0, 0);
+    let mut overspent = Vec::new();
+    while state.finished.iter().any(Option::is_none) && lives < LIVES_MAX {
+        let planned = case.lives.get(lives).copied();
+        lives += 1;
+        let ends = state.live(planned.map(|(crash, _)| crash), lives);
+        let crashed = ends.is_none();
+        crashes += u64::from(crashed);
+        for (job, end) in ends.into_iter().flatten() {
+            match end {
+                JobEnd::Finished(manifest, at) => {
+                    let manifest = *manifest;
+                    let took = at - START;
+                    state.finished[job] = Some(Finished { manifest, took });
+                }
+                JobEnd::Stopped(stop) => {
+                    stops += 1;
+                    state.answer(job, &stop);
+                }
+            }
+        }
+        if let [Some(budget)] = state
+            .case
+            .jobs
+            .iter()
+            .map(|job| job.budget)
+            .collect::<Vec<_>>()[..]
+        {
+            let allowed = state.budgets[0].unwrap_or(budget);
+            let bill = Usd::from_pico(state.world.lock().unwrap().bill().total());
+            if bill > allowed {
+                overspent.push((bill, allowed));
+            }
+        }
+        if let (true, Some((_, between))) = (crashed, planned) {
+            state.between(between);
+        }
+    }
+    let digest = state.sum_up();
+    Course {
+        dir: state.dir,
+        world: state.world,
+        finished: state.finished,
+        lives,
+        crashes,
+        stops,
+        overspent,
+        digest,
+    }
+}
+
+impl State<'_> {
+    fn output(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("{number}.out.jsonl"))
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What a user says to a job that has stopped.
+    fn answer(&mut self, job: usize, stop: &Stop) {
+        match stop {
+            Stop::Budget { .. } => {
+                let budget = self.budgets[job].expect("it stopped for its budget");
+                self.budgets[job] = Some(budget + budget);
+            }
+            Stop::Guard { .. } => self.past_guard[job] = true,
+            // The account is put in order, and the same command given again.
+            Stop::Upstream { .. } | Stop::Expired { .. } | Stop::Interrupted => {}
+        }
+    }
+
+    fn between(&mut self, between: Between) {
+        match between {
+            Between::Nothing => {}
+            Between::NewDisk => {
+                // What has its output is somewhere safe.
+                if self.finished.iter().all(Option::is_none) {
+                    std::fs::remove_dir_all(self.data_dir()).unwrap();
+                    for number in 0..self.case.jobs.len() {
+                        let _never_written = std::fs::remove_file(self.output(number));
+                    }
+                }
+            }
+            Between::ClockSet(by) => self.off += by,
+        }
+        let edit = |sql: &str| {
+            let path = self.data_dir().join("jobs.db");
+            if let Ok(store) = rusqlite::Connection::open(path) {
+                let _no_such_table = store.execute_batch(sql);
+            }
+        };
+        match self.sabotage {
+            Sabotage::ForgetIntents => edit(
+                "UPDATE shard SET state = 'planned', batch = NULL, \
+                 body = json_set(body, '$.state', 'Planned') \
+                 WHERE state IN ('submitting', 'unknown', 'in_progress'); \
+                 UPDATE job SET facts = json_set(facts, '$.scout', json('false'))",
+            ),
+            Sabotage::ForgetUnknowns => edit(
+                "DROP TRIGGER ledger_is_append_only_delete; \
+                 DELETE FROM ledger WHERE kind = 'unknown'",
+            ),
+            Sabotage::ForgetCalls => {
+                for entry in journals(&self.data_dir()) {
+                    std::fs::remove_file(entry).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One life. It has a runtime of its own: when that is gone, nothing of the life goes on. `None` if it
+    /// ended by a crash.
+    fn live(&mut self, crash: Option<Crash>, life: usize) -> Option<Vec<(usize, JobEnd)>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let trigger = Arc::new(Trigger::new(crash));
+        let (ends, now) = runtime.block_on(async {
+            let truth = Clock::starting_at(self.now);
+            let clock = Clock::starting_at(self.now + self.off);
+            let engine = self.engine(truth, clock, &trigger, life);
+            let after = match crash {
+                Some(Crash::At(after)) => Some(after),
+                _ => None,
+            };
+            let ends = tokio::select! {
+                biased;
+                () = trigger.fired.notified() => None,
+                () = sleep(after), if after.is_some() => None,
+                ends = self.jobs(&engine, truth, &trigger) => Some(ends),
+            };
+            (ends, truth.now())
+        });
+        drop(runtime);
+        self.now = now;
+        ends
+    }
+
+    /// All jobs that have no output yet, at once.
+    async fn jobs(
+        &self,
+        engine: &Engine,
+        truth: Clock,
+        trigger: &Arc<Trigger>,
+    ) -> Vec<(usize, JobEnd)> {
+        let mut running = JoinSet::new();
+        for number in 0..self.case.jobs.len() {
+            if self.finished[number].is_some() {
+                continue;
+            }
+            let (engine, spec, choice) = (engine.clone(), self.spec(number), self.choice(number));
+            let (probe, report) = (self.case.jobs[number].probe, trigger.report());
+            running.spawn(async move {
+                let end = job(&engine, &spec, choice, probe, report).await;
+                let end = match end {
+                    Ok(manifest) => JobEnd::Finished(manifest, truth.now()),
+                    Err(stop) => JobEnd::Stopped(stop),
+                };
+                (number, end)
+            });
+        }
+        let mut ends = Vec::new();
+        while let Some(end) = running.join_next().await {
+            ends.push(end.unwrap());
+        }
+        ends
+    }
+
+    fn spec(&self, number: usize) -> JobSpec {
+        let job = &self.case.jobs[number];
+        let budget = self.budgets[number].map(|budget| match self.sabotage {
+            Sabotage::LargeBudget => Usd::from_pico(budget.pico() * 100),
+            _ => budget,
+        });
+        let need = match (job.need, self.sabotage) {
+            (offpeak_engine::spec::Need::Within(span), Sabotage::LateDeadline) => {
+                offpeak_engine::spec::Need::Within(span + span)
+            }
+            (need, _) => need,
+        };
+        JobSpec {
+            name: job.name.clone(),
+            source: Source {
+                input: self.dir.path().join(format!("{number}.jsonl")),
+                shape: InputShape::Batch,
+                files: Vec::new(),
+            },
+            need,
+            budget,
+            zero_data_retention: false,
+            betas: Vec::new(),
+            output: self.output(number),
+            overwrite: false,
+            on_invalid: OnInvalid::Stop,
+        }
+    }
+
+    fn choice(&self, number: usize) -> Choice {
+        Choice {
+            past_guard: self.past_guard[number],
+            expired_to_sync: true,
+            ..Choice::default()
+        }
+    }
+
+    fn engine(&self, truth: Clock, clock: Clock, trigger: &Arc<Trigger>, life: usize) -> Engine {
+        let data_dir = self.data_dir();
+        std::fs::create_dir_all(data_dir.join("jobs")).unwrap();
+        let upstream = Upstream::new(Arc::clone(&self.world), Arc::new(move || truth.now()));
+        let upstream = upstream.with_room(self.case.room);
+        let dice = Arc::new(Mutex::new(Dice(self.case.seed ^ (life as u64) << 32)));
+        let (trigger, delay) = (Arc::clone(trigger), self.case.delay);
+        let connect: Connector = Arc::new(move || {
+            let wait = dice.lock().unwrap().below(delay + 1);
+            let (upstream, trigger) = (upstream.clone(), Arc::clone(&trigger));
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                trigger.connected();
+                // Nothing goes over a connection in the moment of the crash.
+                tokio::task::yield_now().await;
+                Ok(Box::new(upstream.connect()) as Box<dyn Io>)
+            })
+        });
+        let auth = Auth::ApiKey(SecretString::from(KEY.to_owned()));
+        let client = Client::over(connect, BaseUrl::anthropic(), auth, Options::default());
+        let mut book = Book::embedded().clone();
+        if self.sabotage == Sabotage::WrongPrices {
+            let text = include_str!("../../../../data/prices.toml");
+            book = Book::parse(
+                &text.replace("batch = \"0.5\"", "batch = \"0.7\""),
+                "wrong prices",
+            )
+            .unwrap();
+        }
+        Engine {
+            store: Arc::new(Store::open(&data_dir.join("jobs.db")).unwrap()),
+            client,
+            clock,
+            book: Arc::new(book),
+            data_dir,
+            seed: self.case.seed,
+        }
+    }
+
+    /// Everything that came out.
+    fn sum_up(&mut self) -> String {
+        for (number, finished) in self.finished.iter().enumerate() {
+            let output = self.output(number);
+            if let (Ok(bytes), Some(finished)) = (std::fs::read(output), finished) {
+                self.digest.update(&bytes);
+                let manifest = &finished.manifest;
+                let facts = format!("{} {}", manifest.cost_picousd, manifest.finished_at);
+                self.digest.update(facts.as_bytes());
+            }
+        }
+        let world = self.world.lock().unwrap();
+        for line in world.bill().lines() {
+            self.digest.update(format!("{line:?}").as_bytes());
+        }
+        self.digest.finalize().to_hex().to_string()
+    }
+}
+
+async fn sleep(after: Option<Duration>) {
+    if let Some(after) = after {
+        tokio::time::sleep(after).await;
+    }
+}
+
+/// One job in one life.
+async fn job(
+    engine: &Engine,
+    spec: &JobSpec,
+    choice: Choice,
+    probe: Option<u32>,
+    report: Report,
+) -> Result<Box<Manifest>, Stop> {
+    let opened = open(engine, spec, choice, report.clone()).await.unwrap();
+    let mut job = match opened {
+        Opened::Finished(manifest) => return Ok(manifest),
+        Opened::Unfinished(job) => *job,
+        Opened::Fresh(mut fresh) => {
+            if let Some(rows) = probe {
+                fresh.probe(rows);
+            }
+            fresh.commit().await.unwrap()
+        }
+    };
+    let interrupt = CancellationToken::new;
+    if job.is_probing() {
+        match run(&job, interrupt(), report.clone()).await.unwrap() {
+            RunEnd::Done(_) => job = job.plan_the_rest().await.unwrap(),
+            RunEnd::Stopped { stop, .. } => return Err(stop),
+        }
+    }
+    match run(&job, interrupt(), report).await.unwrap() {
+        RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
+        RunEnd::Stopped { stop, .. } => Err(stop),
+    }
+}
+
+/// Says when a life is over.
+struct Trigger {
+    fired: Notify,
+    commits: AtomicU64,
+    commit: Option<u64>,
+    connections: AtomicU64,
+    connection: Option<u64>,
+}
+
+impl Trigger {
+    fn new(crash: Option<Crash>) -> Self {
+        Self {
+            fired: Notify::new(),
+            commits: AtomicU64::new(0),
+            commit: match crash {
+                Some(Crash::AfterCommit(nth)) => Some(nth),
+                _ => None,
+            },
+            connections: AtomicU64::new(0),
+            connection: match crash {
+                Some(Crash::AtConnection(nth)) => Some(nth),
+                _ => None,
+            },
+        }
+    }
+
+    fn connected(&self) {
+        if self.connection == Some(self.connections.fetch_add(1, Ordering::Relaxed)) {
+            self.fired.notify_one();
+        }
+    }
+
+    /// A shard's new state is told when it is committed and before what follows from it is done.
+    fn report(self: &Arc<Self>) -> Report {
+        let this = Arc::clone(self);
+        Arc::new(move |progress| {
+            if matches!(progress, Progress::Shard { .. })
+                && this.commit == Some(this.commits.fetch_add(1, Ordering::Relaxed))
+            {
+                this.fired.notify_one();
+            }
+        })
+    }
+}
+
+/// The journals of synchronous calls below a data directory.
+fn journals(data_dir: &std::path::Path) -> Vec<PathBuf> {
+    let Ok(jobs) = std::fs::read_dir(data_dir.join("jobs")) else {
+        return Vec::new();
+    };
+    let sync = jobs.flatten().map(|job| job.path().join("sync"));
+    let files = sync.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    files.flatten().map(|file| file.path()).collect()
+}

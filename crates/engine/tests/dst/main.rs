@@ -1,0 +1,22 @@
+//! The campaign: the real driver and machine, store and files, against the simulated upstream in virtual
+//! time. A seed draws the jobs, the upstream's faults, the crashes and the clock; an auditor that knows
+//! nothing of the engine compares what came out with the upstream's own bill. Every seed runs twice.
+//!
+//! `just dst 10000` runs more seeds; the tests run a bounded number.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking, and so may what it calls"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a campaign is told how long it is by the environment, and tells what it came to"
+)]
+
+mod audit;
+mod campaign;
+mod case;
+mod course;
+mod disk;
+mod mutants;
