@@ -250,9 +250,9 @@ impl<'a> Sink<'a> {
         });
         let model = u16::try_from(model).expect("a price book has few models");
         self.levels.clone_from(&facts.path.levels);
-        let end = match &content.bytes {
-            Bytes::Whole(_) => facts.path.end,
-            Bytes::Middle(span) => self.shape.and_then(|shape| shape.end(span.len())),
+        let end = match (&content.facts, &content.bytes) {
+            (None, Bytes::Middle(span)) => self.shape.and_then(|shape| shape.end(span.len())),
+            _ => facts.path.end,
         };
         self.levels
             .extend(end.map(|end| end.level(&content.digest)));

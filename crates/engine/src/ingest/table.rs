@@ -13,7 +13,8 @@ use super::batch::{for_each_line, row_problem, too_long, write_string};
 use super::check::{Checker, wrong_type};
 use super::error::ProblemKind;
 use super::reader::{Broken, Piece};
-use super::render::{Renderer, Shape};
+use super::render::{Renderer, Shape, Written};
+use super::row_text::{Cell, ROW};
 use super::rows::{Bytes, Content, KeyKind, Row, Rows, key_digest};
 
 /// The names of CSV columns.
@@ -60,6 +61,15 @@ impl Header {
         Ok(Some(Self(names)))
     }
 
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether a column has the name that stands for all of them.
+    pub(super) fn hides_row(&self) -> bool {
+        self.place(ROW).is_some()
+    }
+
     fn place(&self, column: &str) -> Option<usize> {
         self.0.iter().position(|name| name == column)
     }
@@ -84,18 +94,78 @@ fn records(bytes: &[u8]) -> csv::Reader<&[u8]> {
         .from_reader(bytes)
 }
 
+/// Calls `each` with every record of a piece.
+pub(super) fn each_record(bytes: &[u8], mut each: impl FnMut(&csv::ByteRecord)) {
+    let mut records = records(bytes);
+    let mut record = csv::ByteRecord::new();
+    while records.read_byte_record(&mut record).unwrap_or(false) {
+        each(&record);
+    }
+}
+
 fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// Makes the content of a row from its rendered text.
-struct Maker<'a> {
-    checker: &'a Checker<'a>,
+/// Makes the content of a row from its rendered message.
+struct Maker<'m, 'a> {
+    checker: &'m mut Checker<'a>,
     shape: &'a Shape,
+    /// A whole request.
+    request: Vec<u8>,
 }
 
-impl Maker<'_> {
+impl<'m, 'a> Maker<'m, 'a> {
+    fn new(checker: &'m mut Checker<'a>, shape: &'a Shape) -> Self {
+        Self {
+            checker,
+            shape,
+            request: Vec::new(),
+        }
+    }
+
     fn content(
+        &mut self,
+        (kind, key): (KeyKind, &[u8]),
+        written: Written,
+        middle: Range<usize>,
+        made: &[u8],
+    ) -> Result<Content, ProblemKind> {
+        match written {
+            Written::Text => self.text(kind, key, middle, made),
+            Written::Blocks => self.blocks(kind, key, middle, made),
+        }
+    }
+
+    /// Of a message in blocks, each of which may end what rows share: unlike a text it is looked at as
+    /// closely as a request that comes as one.
+    fn blocks(
+        &mut self,
+        kind: KeyKind,
+        key: &[u8],
+        middle: Range<usize>,
+        made: &[u8],
+    ) -> Result<Content, ProblemKind> {
+        let request_len = self.shape.request_len(middle.len());
+        self.checker.rules().fits(request_len)?;
+        self.request.clear();
+        self.request.extend_from_slice(&self.shape.head);
+        self.request.extend_from_slice(&made[middle.clone()]);
+        self.request.extend_from_slice(&self.shape.tail);
+        let view = RequestView::parse(&self.request)
+            .map_err(|error| row_problem(&self.request, &error))?;
+        let facts = self.checker.check(&view)?;
+        Ok(Content {
+            key_digest: key_digest(kind, key),
+            digest: self.shape.digest(&made[middle.clone()]),
+            bytes: Bytes::Middle(middle),
+            request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
+            worst: facts.worst,
+            facts: Some(facts),
+        })
+    }
+
+    fn text(
         &self,
         kind: KeyKind,
         key: &[u8],
@@ -119,15 +189,15 @@ impl Maker<'_> {
 }
 
 /// Parses the rows of a piece of JSONL.
-pub(super) fn parse_jsonl(
-    checker: &Checker<'_>,
-    shape: &Shape,
+pub(super) fn parse_jsonl<'a>(
+    checker: &mut Checker<'a>,
+    shape: &'a Shape,
     renderer: &Renderer<'_>,
     key_column: &str,
     mut rows: Rows,
 ) -> Rows {
     let piece = std::mem::take(&mut rows.piece);
-    let maker = Maker { checker, shape };
+    let mut maker = Maker::new(checker, shape);
     for_each_line(&piece, |line, span| {
         let row = match span {
             Ok(span) => {
@@ -137,11 +207,17 @@ pub(super) fn parse_jsonl(
                     key: None,
                     content: Err(ProblemKind::EmptyMessage),
                 };
-                row.content =
-                    jsonl_row(&maker, renderer, key_column, text, &mut rows, &mut row.key);
+                row.content = jsonl_row(
+                    &mut maker,
+                    renderer,
+                    key_column,
+                    text,
+                    &mut rows,
+                    &mut row.key,
+                );
                 row
             }
-            Err(bytes) => too_long(checker, line, bytes),
+            Err(bytes) => too_long(maker.checker, line, bytes),
         };
         rows.rows.push(row);
     });
@@ -150,7 +226,7 @@ pub(super) fn parse_jsonl(
 }
 
 fn jsonl_row(
-    maker: &Maker<'_>,
+    maker: &mut Maker<'_, '_>,
     renderer: &Renderer<'_>,
     key_column: &str,
     text: &[u8],
@@ -208,13 +284,20 @@ fn jsonl_row(
         .iter()
         .map(|name| view.member(name).map(value))
         .collect();
+    let cells = || {
+        let members = view.members();
+        members
+            .map(|(name, span)| (name, Cell::Json(&text[span])))
+            .collect()
+    };
     let start = rows.made.len();
-    renderer.render(values, columns, &mut rows.made)?;
-    maker.content(kind, &unescaped, start..rows.made.len(), &rows.made)
+    let written = renderer.render(values, cells, &mut rows.made)?;
+    let made = &rows.made;
+    maker.content((kind, &unescaped), written, start..made.len(), made)
 }
 
 /// A column as the template sees it: with its type.
-fn value(raw: &[u8]) -> Value {
+pub(super) fn value(raw: &[u8]) -> Value {
     // What was checked as JSON can still not be held: an integer beyond 128 bits, say. The template
     // then gets its text.
     serde_json::from_slice(raw).unwrap_or_else(|_| Value::from(&*String::from_utf8_lossy(raw)))
@@ -241,18 +324,19 @@ impl<'a> CsvColumns<'a> {
 }
 
 /// Parses the rows of a piece of CSV.
-pub(super) fn parse_csv(
-    checker: &Checker<'_>,
-    shape: &Shape,
+pub(super) fn parse_csv<'a>(
+    checker: &mut Checker<'a>,
+    shape: &'a Shape,
     renderer: &Renderer<'_>,
     columns: &CsvColumns<'_>,
     mut rows: Rows,
 ) -> Rows {
     let piece = std::mem::take(&mut rows.piece);
-    let maker = Maker { checker, shape };
+    let mut maker = Maker::new(checker, shape);
     match piece.broken {
         Some(Broken::TooLong { bytes }) => {
-            rows.rows.push(too_long(checker, piece.first_line, bytes));
+            rows.rows
+                .push(too_long(maker.checker, piece.first_line, bytes));
         }
         Some(Broken::OpenQuote) => {
             let content = Err(ProblemKind::OpenQuote);
@@ -281,7 +365,14 @@ pub(super) fn parse_csv(
                     key: None,
                     content: Err(ProblemKind::OpenQuote),
                 };
-                row.content = csv_row(&maker, renderer, columns, &record, &mut rows, &mut row.key);
+                row.content = csv_row(
+                    &mut maker,
+                    renderer,
+                    columns,
+                    &record,
+                    &mut rows,
+                    &mut row.key,
+                );
                 rows.rows.push(row);
             }
         }
@@ -291,7 +382,7 @@ pub(super) fn parse_csv(
 }
 
 fn csv_row(
-    maker: &Maker<'_>,
+    maker: &mut Maker<'_, '_>,
     renderer: &Renderer<'_>,
     columns: &CsvColumns<'_>,
     record: &csv::ByteRecord,
@@ -330,14 +421,17 @@ fn csv_row(
     *key = Some(rows.keep(|out| write_string(name, out)));
     let value = |place: &Option<usize>| place.map(|place| Value::from(texts[place]));
     let values = columns.variables.iter().map(value).collect();
+    let cells = || {
+        let names = header.0.iter().map(String::as_str);
+        names
+            .zip(texts.iter().map(|text| Cell::Text(text)))
+            .collect()
+    };
     let start = rows.made.len();
-    renderer.render(values, || header.0.clone(), &mut rows.made)?;
-    maker.content(
-        KeyKind::Text,
-        name.as_bytes(),
-        start..rows.made.len(),
-        &rows.made,
-    )
+    let written = renderer.render(values, cells, &mut rows.made)?;
+    let key = (KeyKind::Text, name.as_bytes());
+    let made = &rows.made;
+    maker.content(key, written, start..made.len(), made)
 }
 
 /// Lines between the beginning of an unfinished record and the quote that is still open.
