@@ -6,10 +6,10 @@ use offpeak_core::plan::fields::{FieldCosts, FieldsEffect, Reach};
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
-use offpeak_wire::request::{RequestView, Section};
+use offpeak_wire::request::{Block, RequestView, Section};
 
 use crate::error::EngineError;
-use crate::ingest::{FieldUse, IngestError, Ingested};
+use crate::ingest::{BLOCK_FRAMING, FieldUse, IngestError, Ingested};
 use crate::planned::{Planned, plan_only};
 use crate::progress::Report;
 use crate::spec::{FieldsIn, InputShape, JobSpec};
@@ -40,10 +40,13 @@ fn shared(request: &[u8]) -> u64 {
         return 0;
     };
     let blocks = view.blocks();
-    let in_message = |section| matches!(section, Section::Message { .. });
-    let last = blocks.iter().rposition(|block| in_message(block.section));
-    let shared = blocks[..last.unwrap_or(blocks.len())].iter();
-    shared.map(|block| block.span.len() as u64).sum()
+    let in_message = |block: &Block| matches!(block.section, Section::Message { .. });
+    let last = blocks.iter().rposition(in_message);
+    let len = |block: &Block| {
+        let framing = if in_message(block) { BLOCK_FRAMING } else { 0 };
+        block.span.len() as u64 - framing
+    };
+    blocks[..last.unwrap_or(blocks.len())].iter().map(len).sum()
 }
 
 /// Compares the plan of a job with that in the other order of fields, for which the input is read again.

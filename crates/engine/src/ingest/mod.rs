@@ -51,6 +51,8 @@ use sink::{Disk, Problems, Sink};
 use table::Header;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
+pub(crate) use render::BLOCK_FRAMING;
+
 pub use groups::{Group, GroupLevel, RowSums};
 pub use sample::SampledRow;
 

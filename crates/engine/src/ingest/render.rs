@@ -29,6 +29,14 @@ use crate::spec::{FieldsIn, Template};
 /// request around it are more than what a cache saves.
 const BLOCK_MIN: usize = 64;
 
+/// What stands around the string of a text block.
+const TEXT_BLOCK: (&[u8], &[u8]) = (b"{\"type\":\"text\",\"text\":", b"}");
+
+const QUOTES: usize = 2;
+
+/// Bytes that a text block is longer than its text.
+pub(crate) const BLOCK_FRAMING: u64 = (TEXT_BLOCK.0.len() + TEXT_BLOCK.1.len() + QUOTES) as u64;
+
 /// Ends of blocks that are looked at in a message. A mark is read up to 20 blocks further on (Anthropic
 /// docs, prompt caching), and a mark in front of them all should be.
 const BLOCKS_MAX: usize = 16;
@@ -186,8 +194,11 @@ pub(super) struct Renderer<'a> {
 pub(super) enum Written {
     /// One string.
     Text,
-    /// Several blocks, which rows may share the first of.
-    Blocks,
+    /// Several blocks, which rows may share the first of; with the bytes that this is longer.
+    Blocks {
+        /// Of the whole message.
+        framing: u16,
+    },
 }
 
 impl<'a> Renderer<'a> {
@@ -268,17 +279,22 @@ impl<'a> Renderer<'a> {
             write_string(&text, out);
             return Ok(Written::Text);
         }
+        let (start, mut content) = (out.len(), 0);
         for (begins_with, block) in std::iter::once('[')
             .chain(std::iter::repeat(','))
             .zip(blocks)
         {
             out.extend_from_slice(begins_with.to_string().as_bytes());
-            out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
+            out.extend_from_slice(TEXT_BLOCK.0);
+            let begun = out.len();
             write_string(block, out);
-            out.push(b'}');
+            content += out.len() - begun - QUOTES;
+            out.extend_from_slice(TEXT_BLOCK.1);
         }
         out.push(b']');
-        Ok(Written::Blocks)
+        let framing = out.len() - start - content - QUOTES;
+        let framing = u16::try_from(framing).expect("blocks are few");
+        Ok(Written::Blocks { framing })
     }
 }
 

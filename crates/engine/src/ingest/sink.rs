@@ -296,6 +296,7 @@ impl<'a> Sink<'a> {
                 model,
                 max_tokens: facts.max_tokens,
                 request_len: content.request_len,
+                framing: content.framing,
                 digest: content.digest,
                 bounded: facts.unbounded.is_none(),
                 has_tools: facts.has_tools,
@@ -320,6 +321,7 @@ impl<'a> Sink<'a> {
             at,
             worst: content.worst,
             request_len: content.request_len,
+            framing: content.framing,
             max_tokens: facts.max_tokens,
             digests: Vec::new(),
         };

@@ -13,7 +13,7 @@ use super::batch::{for_each_line, row_problem, too_long, write_string};
 use super::check::{Checker, wrong_type};
 use super::error::ProblemKind;
 use super::reader::{Broken, Piece};
-use super::render::{Renderer, Shape, Written};
+use super::render::{BLOCK_FRAMING, Renderer, Shape, Written};
 use super::row_text::{Cell, ROW};
 use super::rows::{Bytes, Content, KeyKind, Row, Rows, key_digest};
 
@@ -133,7 +133,7 @@ impl<'m, 'a> Maker<'m, 'a> {
     ) -> Result<Content, ProblemKind> {
         match written {
             Written::Text => self.text(kind, key, middle, made),
-            Written::Blocks => self.blocks(kind, key, middle, made),
+            Written::Blocks { framing } => self.blocks((kind, key), framing, middle, made),
         }
     }
 
@@ -141,8 +141,8 @@ impl<'m, 'a> Maker<'m, 'a> {
     /// closely as a request that comes as one.
     fn blocks(
         &mut self,
-        kind: KeyKind,
-        key: &[u8],
+        (kind, key): (KeyKind, &[u8]),
+        framing: u16,
         middle: Range<usize>,
         made: &[u8],
     ) -> Result<Content, ProblemKind> {
@@ -154,12 +154,20 @@ impl<'m, 'a> Maker<'m, 'a> {
         self.request.extend_from_slice(&self.shape.tail);
         let view = RequestView::parse(&self.request)
             .map_err(|error| row_problem(&self.request, &error))?;
-        let facts = self.checker.check(&view)?;
+        let mut facts = self.checker.check(&view)?;
+        // The text of the prompt, as it is counted for a message in one piece.
+        let (levels, end) = (&mut facts.path.levels, &mut facts.path.end);
+        let levels = levels.iter_mut().filter(|level| !level.preamble);
+        let lengths = levels.map(|level| &mut level.bytes);
+        for (blocks, bytes) in (1..).zip(lengths.chain(end.as_mut().map(|end| &mut end.bytes))) {
+            *bytes -= blocks * BLOCK_FRAMING;
+        }
         Ok(Content {
             key_digest: key_digest(kind, key),
             digest: self.shape.digest(&made[middle.clone()]),
             bytes: Bytes::Middle(middle),
             request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
+            framing,
             worst: facts.worst,
             facts: Some(facts),
         })
@@ -182,6 +190,7 @@ impl<'m, 'a> Maker<'m, 'a> {
             digest: self.shape.digest(&made[middle.clone()]),
             bytes: Bytes::Middle(middle),
             request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
+            framing: 0,
             worst: rules.worst(&self.shape.facts.model, &ceiling)?,
             facts: None,
         })

@@ -133,8 +133,7 @@ impl fmt::Display for FieldsEffect {
                     _ if self.reach.missing() > 0 => write!(f, " {}", self.nothing_cached())?,
                     (None, Some(loss)) => write!(
                         f,
-                        " But here it costs about {} more: too few rows share enough to pay for the \
-                         blocks that messages are cut into. Leave it out.",
+                        " But here it is expected to cost about {} more, so better leave it out.",
                         Estimate::point(loss)
                     )?,
                     (None, None) if self.costs.is_some() => {
@@ -175,5 +174,64 @@ impl FieldsEffect {
             Tokens::new(*minimum),
             Tokens::new(self.reach.missing()),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(ordered: bool, tokens: u64, costs: Option<(f64, f64)>) -> FieldsEffect {
+        FieldsEffect {
+            ordered,
+            shares: Shares {
+                rows: 10,
+                bytes: 1_000,
+                given: 5,
+                single: 200,
+                shared: 415,
+            },
+            reach: Reach {
+                tokens,
+                minimum: 512,
+                model: "claude-opus-5".to_owned(),
+            },
+            costs: costs.map(|(given, ordered)| FieldCosts { given, ordered }),
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_with_what_it_is_worth() {
+        let told = |tokens, costs| effect(true, tokens, costs).to_string();
+        let saves = told(600, Some((2.0, 1.5)));
+        assert!(
+            saves.contains("41.5% of their bytes") && saves.contains("0.5% in the given order")
+        );
+        assert!(saves.contains("That is about $0.50 less."), "{saves}");
+        let dearer = told(600, Some((1.5, 2.0)));
+        assert!(dearer.contains("about $0.50 more"), "{dearer}");
+        assert!(told(600, Some((2.0, 1.999))).contains("next to nothing"));
+        let short = told(100, Some((2.0, 2.0)));
+        assert!(
+            short.contains("caches from 512 on; 412 are missing"),
+            "{short}"
+        );
+        // Without a comparison only what is known is said.
+        let alone = told(600, None);
+        assert!(
+            !alone.contains("less") && !alone.contains("nothing"),
+            "{alone}"
+        );
+        for text in [saves, dearer, short, alone] {
+            assert!(text.contains("It can change answers"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_saving_is_offered() {
+        let offered = |costs| effect(false, 600, costs).matters();
+        assert!(offered(Some((2.0, 1.5))));
+        assert!(!offered(Some((2.0, 1.995))) && !offered(Some((1.5, 2.0))) && !offered(None));
+        assert!(effect(true, 600, None).matters());
     }
 }

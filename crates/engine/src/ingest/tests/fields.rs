@@ -1,6 +1,6 @@
 //! `{{ row }}` in a template, and the order of its fields.
 
-use super::super::FieldUse;
+use super::super::{FieldUse, Group};
 use super::*;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -102,10 +102,25 @@ fn what_rows_share_comes_first_and_ends_with_a_block() {
     }
 }
 
+/// Characters that JSON writes with a backslash more.
+fn escapes(blocks: &[String]) -> usize {
+    blocks.iter().map(|block| block.matches('"').count()).sum()
+}
+
 #[test]
 fn groups_of_rows_stand_on_what_all_share() {
     let user = format!("{}{{{{ row }}}}", "Is this flight late? ".repeat(40));
-    let (_, ingested) = rendered("rows.csv", &flights(), reordered(TableFormat::Csv, &user));
+    let (messages, ingested) = rendered("rows.csv", &flights(), reordered(TableFormat::Csv, &user));
+    let length = |group: &Group| usize::try_from(group.prefix_bytes).unwrap();
+    assert_eq!(
+        length(&ingested.groups[0]),
+        21 * 40,
+        "the instructions, without their block"
+    );
+    assert_eq!(
+        length(&ingested.groups[2]),
+        messages[0][..3].concat().len() + escapes(&messages[0][..3])
+    );
     // Two aircraft are of one carrier.
     let groups = ingested.groups.iter();
     let found: Vec<_> = groups
@@ -174,6 +189,14 @@ proptest! {
             found.push(serde_json::from_str::<Value>(&blocks.concat()).unwrap());
         }
         prop_assert_eq!(found, expected);
+
+        // As far as tokens are concerned it is as long as in the given order.
+        let given = job(temp.path(), "rows.jsonl", input.as_bytes(), table(TableFormat::Jsonl, "{{ row }}"));
+        let bytes = |ingested: &Ingested| {
+            let groups = ingested.groups.iter().map(|group| group.sums.request_bytes);
+            groups.sum::<u64>() + ingested.ungrouped.request_bytes
+        };
+        prop_assert_eq!(bytes(&run(&given, None, Tuning::default()).unwrap()), bytes(&ingested));
 
         // Neither pieces nor threads change a byte, and nor does another time.
         let again = run(&spec, None, Tuning { piece_len: 1 << 20, workers: 1 }).unwrap();
