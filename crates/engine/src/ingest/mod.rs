@@ -16,6 +16,7 @@ mod groups;
 mod hint;
 mod keys;
 mod levels;
+mod maker;
 mod opening;
 mod parser;
 mod paths;

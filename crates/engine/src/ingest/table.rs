@@ -1,7 +1,7 @@
 //! Rows of a table: columns, as JSON objects or comma-separated, that the job's template turns into
 //! requests.
 //!
-//! Leaves out the template (`render`) and where records end (`csv_ends`).
+//! Leaves out the template (`render`), what is made of its message (`maker`), and where records end (`csv_ends`).
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,10 +12,11 @@ use offpeak_wire::request::{RequestView, RowErrorKind};
 use super::batch::{for_each_line, row_problem, too_long, write_string};
 use super::check::{Checker, wrong_type};
 use super::error::ProblemKind;
+use super::maker::Maker;
 use super::reader::{Broken, Piece};
-use super::render::{BLOCK_FRAMING, Renderer, Shape, Written};
+use super::render::{Renderer, Shape};
 use super::row_text::{Cell, ROW};
-use super::rows::{Bytes, Content, KeyKind, Row, Rows, key_digest};
+use super::rows::{Content, KeyKind, Row, Rows};
 
 /// The names of CSV columns.
 #[derive(Debug)]
@@ -105,96 +106,6 @@ pub(super) fn each_record(bytes: &[u8], mut each: impl FnMut(&csv::ByteRecord)) 
 
 fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
-}
-
-/// Makes the content of a row from its rendered message.
-struct Maker<'m, 'a> {
-    checker: &'m mut Checker<'a>,
-    shape: &'a Shape,
-    /// A whole request.
-    request: Vec<u8>,
-}
-
-impl<'m, 'a> Maker<'m, 'a> {
-    fn new(checker: &'m mut Checker<'a>, shape: &'a Shape) -> Self {
-        Self {
-            checker,
-            shape,
-            request: Vec::new(),
-        }
-    }
-
-    fn content(
-        &mut self,
-        (kind, key): (KeyKind, &[u8]),
-        written: Written,
-        middle: Range<usize>,
-        made: &[u8],
-    ) -> Result<Content, ProblemKind> {
-        match written {
-            Written::Text => self.text(kind, key, middle, made),
-            Written::Blocks { framing } => self.blocks((kind, key), framing, middle, made),
-        }
-    }
-
-    /// Of a message in blocks, each of which may end what rows share: unlike a text it is looked at as
-    /// closely as a request that comes as one.
-    fn blocks(
-        &mut self,
-        (kind, key): (KeyKind, &[u8]),
-        framing: u16,
-        middle: Range<usize>,
-        made: &[u8],
-    ) -> Result<Content, ProblemKind> {
-        let request_len = self.shape.request_len(middle.len());
-        self.checker.rules().fits(request_len)?;
-        self.request.clear();
-        self.request.extend_from_slice(&self.shape.head);
-        self.request.extend_from_slice(&made[middle.clone()]);
-        self.request.extend_from_slice(&self.shape.tail);
-        let view = RequestView::parse(&self.request)
-            .map_err(|error| row_problem(&self.request, &error))?;
-        let mut facts = self.checker.check(&view)?;
-        // The text of the prompt, as it is counted for a message in one piece.
-        let (levels, end) = (&mut facts.path.levels, &mut facts.path.end);
-        let levels = levels.iter_mut().filter(|level| !level.preamble);
-        let lengths = levels.map(|level| &mut level.bytes);
-        for (blocks, bytes) in (1..).zip(lengths.chain(end.as_mut().map(|end| &mut end.bytes))) {
-            *bytes -= blocks * BLOCK_FRAMING;
-        }
-        Ok(Content {
-            key_digest: key_digest(kind, key),
-            digest: self.shape.digest(&made[middle.clone()]),
-            bytes: Bytes::Middle(middle),
-            request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
-            framing,
-            worst: facts.worst,
-            facts: Some(facts),
-        })
-    }
-
-    fn text(
-        &self,
-        kind: KeyKind,
-        key: &[u8],
-        middle: Range<usize>,
-        made: &[u8],
-    ) -> Result<Content, ProblemKind> {
-        let rules = self.checker.rules();
-        let request_len = self.shape.request_len(middle.len());
-        rules.fits(request_len)?;
-        let mut ceiling = self.shape.ceiling;
-        ceiling.input_bytes += request_len;
-        Ok(Content {
-            key_digest: key_digest(kind, key),
-            digest: self.shape.digest(&made[middle.clone()]),
-            bytes: Bytes::Middle(middle),
-            request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
-            framing: 0,
-            worst: rules.worst(&self.shape.facts.model, &ceiling)?,
-            facts: None,
-        })
-    }
 }
 
 /// Parses the rows of a piece of JSONL.
