@@ -11,7 +11,9 @@ use offpeak_engine::cut::{CutPlan, cut};
 use offpeak_engine::ingest::{Ingested, ingest};
 use offpeak_engine::output::write_output;
 use offpeak_engine::settle::{SettleContext, read_results, settle_batch};
-use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
+use offpeak_engine::spec::{
+    FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template,
+};
 use offpeak_engine::spool::SpoolDir;
 
 use crate::sample::{BYTES_MAX, Job, MAX_TOKENS, MODEL, ROWS_MAX, TEMPLATE, job_id, now, system};
@@ -38,6 +40,7 @@ pub(crate) fn ingest_csv(input: &Path, dir: &str) -> anyhow::Result<(u64, u64)> 
         system: Some(system(usize::MAX)),
         user: TEMPLATE.to_owned(),
         user_origin: (PathBuf::from("job.toml"), 1),
+        fields: FieldsIn::GivenOrder,
         params: Vec::new(),
     };
     let shape = InputShape::Table {

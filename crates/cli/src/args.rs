@@ -89,6 +89,10 @@ pub(crate) struct JobArgs {
     /// What to do with rows that cannot be sent [default: stop]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_invalid: Option<OnInvalid>,
+    /// Put the fields of each row, where the template has {{ row }}, in the order in which rows begin
+    /// alike, so that more can be cached; it can change answers
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) reorder: Option<Reorder>,
     /// Where token counts come from [default: estimate]
     #[arg(long, value_name = "HOW")]
     pub(crate) count: Option<Count>,
@@ -399,6 +403,13 @@ pub(crate) enum OnInvalid {
     Stop,
     /// Send the others; these appear in the output as invalid
     Skip,
+}
+
+/// What is put in another order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reorder {
+    /// The fields of each row; rows keep their places
+    Fields,
 }
 
 /// `8h`, or `none`.

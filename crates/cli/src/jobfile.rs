@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use offpeak_core::units::{Span, Usd};
-use offpeak_engine::spec::{InputShape, Need, OnInvalid, Source, TableFormat, Template};
+use offpeak_engine::spec::{FieldsIn, InputShape, Need, OnInvalid, Source, TableFormat, Template};
 use toml::de::DeTable;
 
 use crate::error::ExpectedError;
@@ -31,6 +31,7 @@ const KEYS: &Places = &[
             "max_tokens",
             "system",
             "user",
+            "reorder",
             "betas",
             "on_invalid",
             "params",
@@ -55,7 +56,7 @@ const NOT_PARAMS: &[(&str, &str)] = &[
 ];
 
 /// Keys that only a template gives a meaning to.
-const TEMPLATE_KEYS: &[&str] = &["key", "max_tokens", "system", "params"];
+const TEMPLATE_KEYS: &[&str] = &["key", "max_tokens", "system", "reorder", "params"];
 
 /// A job as its file describes it.
 #[derive(Debug)]
@@ -182,6 +183,7 @@ fn shape(
         system,
         user,
         user_origin,
+        fields: fields(top)?,
         params: params(top)?,
     };
     Ok(InputShape::Table {
@@ -227,6 +229,17 @@ fn lines_before_text(value: &str) -> usize {
         .strip_prefix("\"\"\"")
         .or_else(|| value.strip_prefix("'''"));
     usize::from(opened.is_some_and(|rest| rest.starts_with('\n') || rest.starts_with("\r\n")))
+}
+
+fn fields(top: &Section<'_>) -> Result<FieldsIn, ExpectedError> {
+    match top.text("reorder")?.map(|text| text.text) {
+        None => Ok(FieldsIn::GivenOrder),
+        Some("fields") => Ok(FieldsIn::SharedOrder),
+        Some(_) => Err(top.error("reorder", "can only be \"fields\"").hint(
+            "\"fields\" puts the fields of each row in the order in which rows begin alike; remove it \
+             to keep the order of the columns",
+        )),
+    }
 }
 
 fn params(top: &Section<'_>) -> Result<Vec<(String, serde_json::Value)>, ExpectedError> {

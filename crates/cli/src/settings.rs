@@ -12,7 +12,7 @@ use offpeak_client::{Auth, BaseUrl};
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
 use offpeak_engine::count::Counting;
-use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
+use offpeak_engine::spec::{FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source};
 use offpeak_engine::start::Choice;
 
 use crate::args::{self, Deadline, GlobalArgs, JobArgs, RunArgs};
@@ -239,12 +239,14 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         Some(args::OnInvalid::Skip) => Some(OnInvalid::Skip),
         None => file.on_invalid,
     };
-    let output = file
-        .output
-        .unwrap_or_else(|| output_beside(&file.source.input));
+    let mut source = file.source;
+    if let Some(args::Reorder::Fields) = args.reorder {
+        reorder_fields(&mut source)?;
+    }
+    let output = file.output.unwrap_or_else(|| output_beside(&source.input));
     Ok(JobSpec {
         name: name(args.name.clone().or(file.name), target)?,
-        source: file.source,
+        source,
         need: need.unwrap_or(Need::Whenever),
         budget: args.budget.or(file.budget),
         zero_data_retention: file.zero_data_retention,
@@ -253,6 +255,24 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         overwrite: false,
         on_invalid: on_invalid.unwrap_or(OnInvalid::Stop),
     })
+}
+
+fn reorder_fields(source: &mut Source) -> Result<(), ExpectedError> {
+    match &mut source.shape {
+        InputShape::Table { template, .. } => {
+            template.fields = FieldsIn::SharedOrder;
+            Ok(())
+        }
+        InputShape::Batch => Err(ExpectedError::usage(format!(
+            "{}: its rows are whole requests, which are sent byte for byte, so they have no fields to \
+             reorder",
+            source.input.display()
+        ))
+        .hint(
+            "leave `--reorder` out; the rows of a table can be reordered, with a JOB.toml whose `user` \
+             has {{ row }}",
+        )),
+    }
 }
 
 /// A file of requests, without a job file.

@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = now();
     let learnt = learn(&table);
     let took = begun.elapsed();
+    let shares = learnt.shares;
 
     let len = |field: usize, value: &[u8]| value.len() as u64 + u64::from(overheads[field]);
     let (mut seen, mut bytes, mut shared) = (HashSet::new(), 0, 0);
@@ -63,15 +64,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{sample} of {all} rows of {fields} fields, learnt in {took:.2?}");
         println!(
             "  order of the columns  {}",
-            share(learnt.given, learnt.bytes)
+            share(shares.given, shares.bytes)
         );
         println!(
             "  best single order     {}",
-            share(learnt.single, learnt.bytes)
+            share(shares.single, shares.bytes)
         );
         println!(
             "  order per row         {}",
-            share(learnt.shared, learnt.bytes)
+            share(shares.shared, shares.bytes)
         );
         println!("all rows, order per row {}", share(shared, bytes));
     }

@@ -290,7 +290,7 @@ fn read_picks(
         };
         picks.push_back(Pick {
             model: model.id.clone(),
-            bytes: u64::from(row.meta.request_len),
+            bytes: row.meta.prompt_bytes(),
             hidden: if row.meta.has_tools {
                 model.hidden_tool_tokens
             } else {

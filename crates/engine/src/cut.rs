@@ -520,6 +520,7 @@ mod tests {
                 model: 0,
                 max_tokens: 1,
                 request_len,
+                framing: 0,
                 digest: *blake3::hash(&request).as_bytes().first_chunk().unwrap(),
                 bounded: true,
                 has_tools: false,

@@ -11,6 +11,7 @@ pub mod count;
 pub mod cut;
 pub mod error;
 pub mod facts;
+pub mod fields;
 pub mod finish;
 pub mod history;
 pub mod ingest;

@@ -85,6 +85,17 @@ pub enum TableFormat {
     Csv,
 }
 
+/// The order of a row's fields where all are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FieldsIn {
+    /// That of the columns.
+    #[default]
+    GivenOrder,
+    /// For each row the one in which it shares most with others; the message is cut into blocks where
+    /// that ends. It can change answers.
+    SharedOrder,
+}
+
 /// How a row of a table becomes a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
@@ -100,6 +111,8 @@ pub struct Template {
     pub user: String,
     /// File and line (counted from 1) where the template begins, for messages.
     pub user_origin: (PathBuf, usize),
+    /// The order in which `{{ row }}` writes the columns of a row.
+    pub fields: FieldsIn,
     /// Further top-level members of the request, e.g. `temperature`, in their order.
     pub params: Vec<(String, serde_json::Value)>,
 }

@@ -11,6 +11,7 @@ use offpeak_client::Client;
 use offpeak_client::clock::Clock;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::job::unmark::MarkFacts;
+use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
@@ -21,6 +22,7 @@ use crate::blocking::blocking;
 use crate::cut::cut;
 use crate::error::EngineError;
 use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
+use crate::fields::effect;
 use crate::finish::Manifest;
 use crate::history::recall;
 use crate::ingest::{IngestError, Ingested};
@@ -350,6 +352,12 @@ impl FreshJob {
             decide(&self.spec, &self.ingested, evidence, &self.engine.book, now)?;
         self.warnings = warnings(&self.ingested, &self.plan, &self.engine.book, now);
         Ok(())
+    }
+
+    /// What an order of fields per row brings, if it is in use.
+    #[must_use]
+    pub fn fields(&self) -> Option<FieldsEffect> {
+        effect(&self.ingested, &self.evidence, &self.engine.book)
     }
 
     /// Throws the spool of a job away that the user did not want.

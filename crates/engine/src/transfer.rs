@@ -311,6 +311,7 @@ mod tests {
                 model: 0,
                 max_tokens: 1,
                 request_len,
+                framing: 0,
                 digest: [0; 16],
                 bounded: true,
                 has_tools: false,

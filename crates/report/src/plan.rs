@@ -1,6 +1,7 @@
 //! The text of `offpeak plan`: the questions with their answers, the ways to send the calls with
 //! their costs, what would change the choice, and what the figures rest on.
 
+use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming, ceiling};
 use offpeak_core::price::Lane;
@@ -18,6 +19,8 @@ pub struct PlanContext {
     pub invalid: u64,
     /// What is worth changing in the rows.
     pub warnings: Vec<Warning>,
+    /// What the order of the rows' fields comes to, where the template writes all of them.
+    pub fields: Option<FieldsEffect>,
 }
 
 /// The plan at most `width` columns wide.
@@ -47,6 +50,10 @@ pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     }
     for line in &plan.sensitivity {
         out.push_str(&listed("- ", &line.to_string(), 0, width));
+    }
+    if let Some(effect) = context.fields.as_ref().filter(|effect| effect.matters()) {
+        out.push_str("\nThe order of fields:\n");
+        out.push_str(&listed("- ", &effect.to_string(), 0, width));
     }
     out.push_str(&warnings_text(&context.warnings, width));
     out.push_str("\nWhat it rests on:\n");

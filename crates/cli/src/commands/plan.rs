@@ -7,6 +7,7 @@ use std::sync::Arc;
 use offpeak_core::plan::Evidence;
 use offpeak_core::price::Book;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
+use offpeak_engine::fields::{compare, effect};
 use offpeak_engine::history::recall;
 use offpeak_engine::planned::{Planned, plan_only};
 use offpeak_engine::spec::JobSpec;
@@ -27,7 +28,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let (sim, printer) = (args.job.sim, settings.printer);
     let spec = settings::job_spec(&args.job)?;
     let book = settings.book_for(sim)?;
-    let (planned, counts) = match settings::counting(args.job.count) {
+    let (planned, fields, counts) = match settings::counting(args.job.count) {
         None => {
             let now = settings::now(sim);
             let evidence = match existing_store(settings, sim)? {
@@ -35,18 +36,26 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
                 None => Evidence::default(),
             };
             let display = Display::new(printer, 0);
-            let planned = plan_only(&spec, &book, evidence, now, &display.report());
+            let report = display.report();
+            let planned = plan_only(&spec, &book, evidence.clone(), now, &report);
+            let planned = planned.and_then(|planned| {
+                let fields = compare(&spec, &planned, &book, &evidence, now, &report)?;
+                Ok((planned, fields))
+            });
             display.clear();
-            let planned = planned.map_err(|error| ExpectedError::engine(&error, false))?;
-            (planned, None)
+            let (planned, fields) =
+                planned.map_err(|error| ExpectedError::engine(&error, false))?;
+            (planned, fields, None)
         }
         Some(how) => {
             let upstream = UpstreamSettings::of_plan(sim, &settings.env)?;
             let data_dir = settings.data_dir(sim)?;
-            let counted = counted(upstream, data_dir, book, &spec, how, printer);
+            let counted = counted(upstream, data_dir, Arc::clone(&book), &spec, how, printer);
             let (planned, counts) = runtime(sim)?.block_on(Box::pin(counted))?;
             note_counts(&counts, printer);
-            (planned, Some(counts))
+            // Only one order was counted, so the two are not compared.
+            let fields = effect(&planned.ingested, &Evidence::default(), &book);
+            (planned, fields, Some(counts))
         }
     };
     let Planned {
@@ -58,6 +67,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         name: spec.name,
         invalid: ingested.invalid,
         warnings,
+        fields,
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -79,6 +89,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "count_problem": counts.and_then(|counts| counts.problem).map(|why| why.to_string()),
         "plan": plan,
         "warnings": context.warnings,
+        "fields": context.fields,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)

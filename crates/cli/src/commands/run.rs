@@ -147,12 +147,16 @@ async fn begin(
         for warning in &fresh.warnings {
             printer.note(&format!("before you pay: {warning}"));
         }
+        if let Some(effect) = fresh.fields() {
+            printer.note(&effect.to_string());
+        }
         printer.note(&in_a_line(&fresh.plan, spec.budget));
     } else {
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
             warnings: fresh.warnings.clone(),
+            fields: fresh.fields(),
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {

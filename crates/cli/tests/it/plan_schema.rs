@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use offpeak_core::plan::fields::{FieldCosts, FieldsEffect, Reach, Shares};
 use offpeak_core::plan::lint::{Looks, Part, Place, Warning};
 use offpeak_core::plan::{
     Answer, Because, Evidence, GroupProfile, HitRate, Limits, Need, Plan, Question, Reason, Sums,
@@ -159,6 +160,23 @@ fn warnings() -> Vec<Warning> {
     ]
 }
 
+/// What is said of fields when both orders were planned.
+fn fields() -> FieldsEffect {
+    FieldsEffect {
+        ordered: true,
+        shares: Shares::default(),
+        reach: Reach {
+            tokens: 1,
+            minimum: 2,
+            model: HAIKU.to_owned(),
+        },
+        costs: Some(FieldCosts {
+            given: 1.0,
+            ordered: 0.5,
+        }),
+    }
+}
+
 /// The paths of all values, list places left out; kinds of facts with their name.
 fn paths(value: &Value, at: &str, out: &mut BTreeSet<String>) {
     match value {
@@ -208,6 +226,7 @@ fn the_page_and_the_answers_have_the_same_fields() {
     }
     paths(&learnt(), "plan.reasons[]", &mut found);
     paths(&json!(warnings()), "warnings", &mut found);
+    paths(&json!(fields()), "fields", &mut found);
     let page = include_str!("../../../../docs/plan.md");
     let documented = documented(page);
     let missing: Vec<_> = found.difference(&documented).collect();

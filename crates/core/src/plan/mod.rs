@@ -10,6 +10,8 @@
 //! forest of groups (`placement`), takes the cheapest that is allowed, and says why (`explain`,
 //! `because`) and what would change it (`sensitivity`).
 //!
+//! How the rows of a table come to begin alike is found before any of that (`fields`).
+//!
 //! Beside the decision stands the arithmetic of the cache: which prompts share what (`trie`), where
 //! marks go (`marks`, `conversation`), how long entries are kept (`ttl`, `survival`), what is sent
 //! ahead of a batch (`warm`, `posterior`), and what all of it costs at the very least (`bound`).

@@ -99,6 +99,7 @@ fn parse_line(
             key_digest: key_digest(KeyKind::Text, id.as_bytes()),
             bytes: Bytes::Whole(params),
             request_len: u32::try_from(request.len()).map_err(too_long)?,
+            framing: 0,
             digest: first_16(&blake3::hash(request)),
             worst: facts.worst,
             facts: Some(facts),

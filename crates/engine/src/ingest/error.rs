@@ -323,6 +323,19 @@ pub enum ProblemKind {
         /// Why.
         what: String,
     },
+    /// The order of fields is asked for, and the template does not write them.
+    #[error(
+        "the fields are to be ordered, and the template (line {line}) has no `{{{{ row }}}}` that writes them"
+    )]
+    NoRow {
+        /// Line of the template's file.
+        line: usize,
+    },
+    /// The order of fields is asked for, and a column takes the name that writes them.
+    #[error(
+        "the fields are to be ordered, and a column called `row` takes the place of `{{{{ row }}}}`"
+    )]
+    RowHidden,
     /// A message without text.
     #[error("the template renders to nothing, and the API refuses an empty message")]
     EmptyMessage,

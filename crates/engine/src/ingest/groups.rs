@@ -32,7 +32,7 @@ const REPORTED_MAX: usize = 10_000;
 pub struct RowSums {
     /// Rows.
     pub rows: u64,
-    /// Bytes of their requests, unmarked.
+    /// Bytes of their requests, unmarked, without what cutting messages into blocks has added.
     pub request_bytes: u64,
     /// Their `max_tokens`.
     pub max_tokens: u64,
@@ -442,7 +442,8 @@ mod tests {
         Way {
             row,
             worst: row + 1,
-            request_len: 10,
+            request_len: 12,
+            framing: 2,
             max_tokens: 5,
             digests: levels.iter().map(|level| level.digest).collect(),
             ..Way::default()

@@ -86,6 +86,14 @@ pub(super) fn hint(problem: &ProblemKind) -> String {
         ProblemKind::Template { .. } => {
             "the syntax is Jinja's: {{ column }}, {% if column %}…{% endif %}".to_owned()
         }
+        ProblemKind::NoRow { .. } => {
+            "write {{ row }} where all fields of a row shall stand, as one JSON object, or leave \
+             `reorder` out: fields that the template names one by one stay where it puts them"
+                .to_owned()
+        }
+        ProblemKind::RowHidden => {
+            "give the column another name, or leave `reorder` out".to_owned()
+        }
         ProblemKind::EmptyMessage => {
             "put text around the columns, or leave the row out of the input".to_owned()
         }

@@ -11,15 +11,19 @@ mod csv_ends;
 mod doorkeeper;
 mod duplicates;
 mod error;
+mod fields;
 mod groups;
 mod hint;
 mod keys;
 mod levels;
+mod maker;
+mod opening;
 mod parser;
 mod paths;
 mod pipeline;
 mod reader;
 mod render;
+mod row_text;
 mod rows;
 mod sample;
 mod sink;
@@ -29,23 +33,27 @@ mod tests;
 
 use std::io;
 
+use offpeak_core::plan::fields::Shares;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
 
-use crate::spec::{InputShape, JobSpec, OnInvalid, TableFormat};
+use crate::spec::{FieldsIn, InputShape, JobSpec, OnInvalid};
 use crate::spool::{IndexEntry, IndexWriter, SpoolDir};
 use check::Rules;
 use duplicates::Duplicates;
+use fields::FieldPlan;
 use groups::Groups;
+use opening::Opening;
 use parser::{Parser, TableJob};
 use paths::Ways;
 use pipeline::Tuning;
-use reader::{Ends, Pieces};
 use render::Shape;
 use sink::{Disk, Problems, Sink};
 use table::Header;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
+pub(crate) use render::BLOCK_FRAMING;
+
 pub use groups::{Group, GroupLevel, RowSums};
 pub use sample::SampledRow;
 
@@ -78,6 +86,19 @@ pub struct Ingested {
     pub disk_bytes: u64,
     /// A few rows that can be sent, from all over the input.
     pub sample: Vec<SampledRow>,
+    /// How the template uses the fields of a row.
+    pub fields: FieldUse,
+}
+
+/// How a template uses the fields of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldUse {
+    /// It names those that it writes, or there is none.
+    Named,
+    /// It writes all, in the order of the columns.
+    GivenOrder,
+    /// It writes all, in an order per row: what rows share then.
+    SharedOrder(Shares),
 }
 
 /// Reads, checks and spools the rows of a job; without a place for them (`into`), it only says what
@@ -109,27 +130,15 @@ fn ingest_tuned(
 ) -> Result<Ingested, IngestError> {
     let input = spec.source.input.as_path();
     let rules = Rules::of(spec, book, now);
-    let (ends, template) = match &spec.source.shape {
-        InputShape::Batch => (Ends::Lines, None),
-        InputShape::Table {
-            format: TableFormat::Jsonl,
-            template,
-        } => (Ends::Lines, Some(template)),
-        InputShape::Table {
-            format: TableFormat::Csv,
-            template,
-        } => (
-            Ends::Records(csv_ends::RecordEnds::default()),
-            Some(template),
-        ),
+    let template = match &spec.source.shape {
+        InputShape::Batch => None,
+        InputShape::Table { template, .. } => Some(template),
     };
-    let is_csv = matches!(ends, Ends::Records(_));
-    let (mut pieces, input_len) = Pieces::open(input, ends, tuning.piece_len)?;
+    let opening = Opening::new(input, &spec.source.shape, tuning.piece_len)?;
     let shape = match template {
         Some(template) => Some(Shape::new(template, rules).map_err(IngestError::Job)?),
         None => None,
     };
-
     let failed = |line, problem| {
         IngestError::Job(Box::new(RowProblem::new(
             input.to_owned(),
@@ -138,22 +147,18 @@ fn ingest_tuned(
             problem,
         )))
     };
-    let mut first = None;
-    let mut header = None;
-    while is_csv && header.is_none() {
-        let next = pieces.next(Vec::new());
-        let next = next.map_err(|source| IngestError::Read {
-            path: input.to_owned(),
-            source,
-        })?;
-        let Some(mut piece) = next else {
-            return Err(IngestError::Empty {
-                path: input.to_owned(),
-            });
-        };
-        header = Header::take(&mut piece).map_err(|(line, problem)| failed(line, problem))?;
-        first = header.as_ref().map(|_| piece);
+    let Opening {
+        pieces,
+        len: input_len,
+        header,
+    } = opening;
+    let (header, first) = header.unzip();
+    let reorder = template.is_some_and(|template| template.fields == FieldsIn::SharedOrder);
+    if reorder && header.as_ref().is_some_and(Header::hides_row) {
+        return Err(failed(1, ProblemKind::RowHidden));
     }
+    let fields = reorder.then(|| FieldPlan::learn(input, &spec.source.shape, tuning.piece_len));
+    let fields = fields.transpose()?;
     let table = match (template, &shape) {
         (Some(template), Some(shape)) => {
             let key = |header: &Header| header.key(&template.key);
@@ -165,6 +170,7 @@ fn ingest_tuned(
             Some(TableJob {
                 template,
                 shape,
+                fields: fields.as_ref(),
                 header: header.as_ref().zip(key),
             })
         }
@@ -182,7 +188,15 @@ fn ingest_tuned(
     let mut sink = Sink::new(input, spec.on_invalid, shape.as_ref(), disk);
     let pieces = pipeline::run(pieces, first, parsers, &mut sink, progress)?;
     let (input_digest, input_bytes) = pieces.finish();
-    finish(sink, &mut parser()?, into, input_digest, input_bytes)
+    let mut ingested = finish(sink, &mut parser()?, into, input_digest, input_bytes)?;
+    let writes_row = shape.as_ref().is_some_and(Shape::writes_row)
+        && !header.as_ref().is_some_and(Header::hides_row);
+    ingested.fields = match fields {
+        Some(fields) => FieldUse::SharedOrder(fields.shares),
+        None if writes_row => FieldUse::GivenOrder,
+        None => FieldUse::Named,
+    };
+    Ok(ingested)
 }
 
 /// Deals with duplicate keys, makes the files durable and adds everything up.
@@ -266,6 +280,7 @@ fn finish(
         invalid_examples: problems.examples,
         disk_bytes,
         sample: sample.finish(),
+        fields: FieldUse::Named,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::batch;
 use super::check::{Checker, Rules};
 use super::error::ProblemKind;
+use super::fields::FieldPlan;
 use super::render::{Renderer, Shape};
 use super::rows::Rows;
 use super::table::{self, CsvColumns, Header};
@@ -34,6 +35,8 @@ enum Format<'a> {
 pub(super) struct TableJob<'a> {
     pub(super) template: &'a Template,
     pub(super) shape: &'a Shape,
+    /// The order of each row's fields, if it is not that of the columns.
+    pub(super) fields: Option<&'a FieldPlan>,
     /// Names of CSV columns and the place of the key; `None` for JSONL.
     pub(super) header: Option<(&'a Header, usize)>,
 }
@@ -43,6 +46,7 @@ impl<'a> Parser<'a> {
         let Some(TableJob {
             template,
             shape,
+            fields,
             header,
         }) = table
         else {
@@ -51,7 +55,7 @@ impl<'a> Parser<'a> {
                 table: None,
             });
         };
-        let renderer = Renderer::new(template, shape)?;
+        let renderer = Renderer::new(template, shape, fields)?;
         let format = match header {
             Some((header, key)) => Format::Csv(CsvColumns::new(header, key, renderer.variables())),
             None => Format::Jsonl { key: &template.key },

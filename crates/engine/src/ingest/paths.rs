@@ -18,7 +18,7 @@ const IN_MEMORY: usize = 4 << 20;
 const BUFFER: usize = 1 << 18;
 
 /// Bytes of an entry before its levels.
-const HEAD_LEN: usize = 33;
+const HEAD_LEN: usize = 35;
 
 /// A row as far as its group is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Way {
     /// Picodollars, on the sync lane.
     pub(super) worst: u64,
     pub(super) request_len: u32,
+    /// Of these, what no token comes from.
+    pub(super) framing: u16,
     pub(super) max_tokens: u32,
     /// Of its levels, from the beginning of the prompt.
     pub(super) digests: Vec<u64>,
@@ -35,7 +37,8 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn sums(&self) -> RowSums {
-        RowSums::of(self.request_len, self.max_tokens, self.worst)
+        let prompt = self.request_len.saturating_sub(self.framing.into());
+        RowSums::of(prompt, self.max_tokens, self.worst)
     }
 }
 
@@ -67,7 +70,8 @@ impl WaysWriter {
         head[16..24].copy_from_slice(&way.worst.to_le_bytes());
         head[24..28].copy_from_slice(&way.request_len.to_le_bytes());
         head[28..32].copy_from_slice(&way.max_tokens.to_le_bytes());
-        head[32] = u8::try_from(levels.len()).expect("levels of a prompt are few");
+        head[32..34].copy_from_slice(&way.framing.to_le_bytes());
+        head[34] = u8::try_from(levels.len()).expect("levels of a prompt are few");
         self.entries += 1;
         self.out.write_all(&head)?;
         for level in levels {
@@ -124,8 +128,9 @@ fn read(input: &mut impl Read, way: &mut Way) -> io::Result<()> {
     way.worst = long(16);
     way.request_len = word(24);
     way.max_tokens = word(28);
+    way.framing = u16::from_le_bytes([head[32], head[33]]);
     way.digests.clear();
-    for _ in 0..head[32] {
+    for _ in 0..head[34] {
         let mut digest = [0; 8];
         input.read_exact(&mut digest)?;
         way.digests.push(u64::from_le_bytes(digest));

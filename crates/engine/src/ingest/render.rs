@@ -20,8 +20,26 @@ use offpeak_wire::splice::MarkPoint;
 use super::batch::{row_problem, write_string};
 use super::check::{Checker, Facts, Rules, ceiling};
 use super::error::{ProblemKind, RowProblem};
+use super::fields::FieldPlan;
 use super::levels::End;
-use crate::spec::Template;
+use super::row_text::{Cell, ROW, RowText};
+use crate::spec::{FieldsIn, Template};
+
+/// Bytes that a block has at least, but for the last: some twenty tokens, below which the parts of the
+/// request around it are more than what a cache saves.
+const BLOCK_MIN: usize = 64;
+
+/// What stands around the string of a text block.
+const TEXT_BLOCK: (&[u8], &[u8]) = (b"{\"type\":\"text\",\"text\":", b"}");
+
+const QUOTES: usize = 2;
+
+/// Bytes that a text block is longer than its text.
+pub(crate) const BLOCK_FRAMING: u64 = (TEXT_BLOCK.0.len() + TEXT_BLOCK.1.len() + QUOTES) as u64;
+
+/// Ends of blocks that are looked at in a message. A mark is read up to 20 blocks further on (Anthropic
+/// docs, prompt caching), and a mark in front of them all should be.
+const BLOCKS_MAX: usize = 16;
 
 /// The name under which the template is compiled; it has no file extension that would ask for HTML.
 const NAME: &str = "user";
@@ -65,6 +83,10 @@ impl Shape {
         let variables = compiled.undeclared_variables(false).into_iter();
         let mut variables: Vec<_> = variables.filter(|name| !built_in(name)).collect();
         variables.sort_unstable();
+        let writes_row = variables.iter().any(|name| name == ROW);
+        if template.fields == FieldsIn::SharedOrder && !writes_row {
+            return Err(problem(ProblemKind::NoRow { line }));
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&head);
         Ok(Self {
@@ -75,6 +97,11 @@ impl Shape {
             variables: variables.into(),
             hasher,
         })
+    }
+
+    /// Whether the template writes all columns, if none is called like that.
+    pub(super) fn writes_row(&self) -> bool {
+        self.variables.iter().any(|name| name == ROW)
     }
 
     /// The first 128 bits of the digest of the request with this between head and tail.
@@ -131,6 +158,9 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    if let Some(row) = value.downcast_object_ref::<RowText>() {
+        return Ok(out.write_str(&row.json)?);
+    }
     match value.kind() {
         ValueKind::None => Ok(()),
         ValueKind::Seq | ValueKind::Map => {
@@ -155,12 +185,29 @@ fn environment() -> Environment<'static> {
 pub(super) struct Renderer<'a> {
     environment: Environment<'a>,
     shape: &'a Shape,
+    fields: Option<&'a FieldPlan>,
     origin_line: usize,
+}
+
+/// What a message was written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// One string.
+    Text,
+    /// Several blocks, which rows may share the first of; with the bytes that this is longer.
+    Blocks {
+        /// Of the whole message.
+        framing: u16,
+    },
 }
 
 impl<'a> Renderer<'a> {
     /// Compiles the template, which [`Shape::new`] has found to be valid.
-    pub(super) fn new(template: &'a Template, shape: &'a Shape) -> Result<Self, ProblemKind> {
+    pub(super) fn new(
+        template: &'a Template,
+        shape: &'a Shape,
+        fields: Option<&'a FieldPlan>,
+    ) -> Result<Self, ProblemKind> {
         let origin_line = template.user_origin.1;
         let mut environment = environment();
         environment
@@ -169,6 +216,7 @@ impl<'a> Renderer<'a> {
         Ok(Self {
             environment,
             shape,
+            fields,
             origin_line,
         })
     }
@@ -178,14 +226,26 @@ impl<'a> Renderer<'a> {
         &self.shape.variables
     }
 
-    /// Renders one row and appends the text as a JSON string. `values` are those of the variables,
-    /// `None` for a column the row does not have; `columns` lists what it has.
-    pub(super) fn render(
+    /// Renders one row and appends the message's content. `values` are those of the variables, `None` for
+    /// a column the row does not have; `columns` lists what it has.
+    pub(super) fn render<'c>(
         &self,
-        values: Vec<Option<Value>>,
-        columns: impl FnOnce() -> Vec<String>,
+        mut values: Vec<Option<Value>>,
+        columns: impl Fn() -> Vec<(&'c str, Cell<'c>)>,
         out: &mut Vec<u8>,
-    ) -> Result<(), ProblemKind> {
+    ) -> Result<Written, ProblemKind> {
+        let mut row_text = None;
+        if let Some(place) = self.shape.variables.iter().position(|name| name == ROW) {
+            match (&values[place], self.fields) {
+                (None, fields) => {
+                    let text = RowText::write(&columns(), fields);
+                    values[place] = Some(Value::from_dyn_object(Arc::clone(&text)));
+                    row_text = Some(text);
+                }
+                (Some(_), Some(_)) => return Err(ProblemKind::RowHidden),
+                (Some(_), None) => {}
+            }
+        }
         let template = self
             .environment
             .get_template(NAME)
@@ -203,7 +263,10 @@ impl<'a> Renderer<'a> {
                     (ErrorKind::UndefinedError, Some(name)) => ProblemKind::MissingVariable {
                         name: name.clone(),
                         line: line_of(&error, self.origin_line),
-                        columns: columns(),
+                        columns: columns()
+                            .iter()
+                            .map(|(name, _)| (*name).to_owned())
+                            .collect(),
                     },
                     _ => template_problem(&error, self.origin_line),
                 }
@@ -211,9 +274,50 @@ impl<'a> Renderer<'a> {
         if text.trim().is_empty() {
             return Err(ProblemKind::EmptyMessage);
         }
-        write_string(&text, out);
-        Ok(())
+        let blocks = row_text.map_or_else(Vec::new, |row| blocks(&text, &row));
+        if blocks.len() < 2 {
+            write_string(&text, out);
+            return Ok(Written::Text);
+        }
+        let (start, mut content) = (out.len(), 0);
+        for (begins_with, block) in std::iter::once('[')
+            .chain(std::iter::repeat(','))
+            .zip(blocks)
+        {
+            out.extend_from_slice(begins_with.to_string().as_bytes());
+            out.extend_from_slice(TEXT_BLOCK.0);
+            let begun = out.len();
+            write_string(block, out);
+            content += out.len() - begun - QUOTES;
+            out.extend_from_slice(TEXT_BLOCK.1);
+        }
+        out.push(b']');
+        let framing = out.len() - start - content - QUOTES;
+        let framing = u16::try_from(framing).expect("blocks are few");
+        Ok(Written::Blocks { framing })
     }
+}
+
+/// Blocks of a message that end where rows stop sharing their beginning: in front of the row, and within
+/// it. Cache entries end with blocks, so what is shared by some must not stand in one block with the rest.
+fn blocks<'t>(text: &'t str, row: &RowText) -> Vec<&'t str> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    // Not there as it is if the template has changed it.
+    let start = text.find(&row.json).filter(|_| !row.cuts.is_empty());
+    let ends = start.into_iter().flat_map(|start| {
+        let cuts = row.cuts.iter().map(move |cut| start + cut);
+        std::iter::once(start).chain(cuts)
+    });
+    for end in ends.take(BLOCKS_MAX) {
+        let (block, behind) = rest.split_at(end - (text.len() - rest.len()));
+        if block.trim().len() >= BLOCK_MIN {
+            blocks.push(block);
+            rest = behind;
+        }
+    }
+    blocks.push(rest);
+    blocks
 }
 
 /// The line of the template's file at which it failed.

@@ -34,6 +34,8 @@ pub(super) struct Content {
     pub(super) key_digest: u128,
     pub(super) bytes: Bytes,
     pub(super) request_len: u32,
+    /// Of these, what no token comes from: see `RowMeta`.
+    pub(super) framing: u16,
     /// The first 128 bits of the BLAKE3 of the request.
     pub(super) digest: [u8; 16],
     /// Picodollars, on the sync lane.

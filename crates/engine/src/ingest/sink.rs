@@ -250,9 +250,9 @@ impl<'a> Sink<'a> {
         });
         let model = u16::try_from(model).expect("a price book has few models");
         self.levels.clone_from(&facts.path.levels);
-        let end = match &content.bytes {
-            Bytes::Whole(_) => facts.path.end,
-            Bytes::Middle(span) => self.shape.and_then(|shape| shape.end(span.len())),
+        let end = match (&content.facts, &content.bytes) {
+            (None, Bytes::Middle(span)) => self.shape.and_then(|shape| shape.end(span.len())),
+            _ => facts.path.end,
         };
         self.levels
             .extend(end.map(|end| end.level(&content.digest)));
@@ -296,6 +296,7 @@ impl<'a> Sink<'a> {
                 model,
                 max_tokens: facts.max_tokens,
                 request_len: content.request_len,
+                framing: content.framing,
                 digest: content.digest,
                 bounded: facts.unbounded.is_none(),
                 has_tools: facts.has_tools,
@@ -320,6 +321,7 @@ impl<'a> Sink<'a> {
             at,
             worst: content.worst,
             request_len: content.request_len,
+            framing: content.framing,
             max_tokens: facts.max_tokens,
             digests: Vec::new(),
         };

@@ -1,7 +1,7 @@
 //! Rows of a table: columns, as JSON objects or comma-separated, that the job's template turns into
 //! requests.
 //!
-//! Leaves out the template (`render`) and where records end (`csv_ends`).
+//! Leaves out the template (`render`), what is made of its message (`maker`), and where records end (`csv_ends`).
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,9 +12,11 @@ use offpeak_wire::request::{RequestView, RowErrorKind};
 use super::batch::{for_each_line, row_problem, too_long, write_string};
 use super::check::{Checker, wrong_type};
 use super::error::ProblemKind;
+use super::maker::Maker;
 use super::reader::{Broken, Piece};
 use super::render::{Renderer, Shape};
-use super::rows::{Bytes, Content, KeyKind, Row, Rows, key_digest};
+use super::row_text::{Cell, ROW};
+use super::rows::{Content, KeyKind, Row, Rows};
 
 /// The names of CSV columns.
 #[derive(Debug)]
@@ -60,6 +62,15 @@ impl Header {
         Ok(Some(Self(names)))
     }
 
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether a column has the name that stands for all of them.
+    pub(super) fn hides_row(&self) -> bool {
+        self.place(ROW).is_some()
+    }
+
     fn place(&self, column: &str) -> Option<usize> {
         self.0.iter().position(|name| name == column)
     }
@@ -84,50 +95,29 @@ fn records(bytes: &[u8]) -> csv::Reader<&[u8]> {
         .from_reader(bytes)
 }
 
+/// Calls `each` with every record of a piece.
+pub(super) fn each_record(bytes: &[u8], mut each: impl FnMut(&csv::ByteRecord)) {
+    let mut records = records(bytes);
+    let mut record = csv::ByteRecord::new();
+    while records.read_byte_record(&mut record).unwrap_or(false) {
+        each(&record);
+    }
+}
+
 fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// Makes the content of a row from its rendered text.
-struct Maker<'a> {
-    checker: &'a Checker<'a>,
-    shape: &'a Shape,
-}
-
-impl Maker<'_> {
-    fn content(
-        &self,
-        kind: KeyKind,
-        key: &[u8],
-        middle: Range<usize>,
-        made: &[u8],
-    ) -> Result<Content, ProblemKind> {
-        let rules = self.checker.rules();
-        let request_len = self.shape.request_len(middle.len());
-        rules.fits(request_len)?;
-        let mut ceiling = self.shape.ceiling;
-        ceiling.input_bytes += request_len;
-        Ok(Content {
-            key_digest: key_digest(kind, key),
-            digest: self.shape.digest(&made[middle.clone()]),
-            bytes: Bytes::Middle(middle),
-            request_len: u32::try_from(request_len).expect("a row that fits is below 4 GiB"),
-            worst: rules.worst(&self.shape.facts.model, &ceiling)?,
-            facts: None,
-        })
-    }
-}
-
 /// Parses the rows of a piece of JSONL.
-pub(super) fn parse_jsonl(
-    checker: &Checker<'_>,
-    shape: &Shape,
+pub(super) fn parse_jsonl<'a>(
+    checker: &mut Checker<'a>,
+    shape: &'a Shape,
     renderer: &Renderer<'_>,
     key_column: &str,
     mut rows: Rows,
 ) -> Rows {
     let piece = std::mem::take(&mut rows.piece);
-    let maker = Maker { checker, shape };
+    let mut maker = Maker::new(checker, shape);
     for_each_line(&piece, |line, span| {
         let row = match span {
             Ok(span) => {
@@ -137,11 +127,17 @@ pub(super) fn parse_jsonl(
                     key: None,
                     content: Err(ProblemKind::EmptyMessage),
                 };
-                row.content =
-                    jsonl_row(&maker, renderer, key_column, text, &mut rows, &mut row.key);
+                row.content = jsonl_row(
+                    &mut maker,
+                    renderer,
+                    key_column,
+                    text,
+                    &mut rows,
+                    &mut row.key,
+                );
                 row
             }
-            Err(bytes) => too_long(checker, line, bytes),
+            Err(bytes) => too_long(maker.checker, line, bytes),
         };
         rows.rows.push(row);
     });
@@ -150,7 +146,7 @@ pub(super) fn parse_jsonl(
 }
 
 fn jsonl_row(
-    maker: &Maker<'_>,
+    maker: &mut Maker<'_, '_>,
     renderer: &Renderer<'_>,
     key_column: &str,
     text: &[u8],
@@ -208,13 +204,20 @@ fn jsonl_row(
         .iter()
         .map(|name| view.member(name).map(value))
         .collect();
+    let cells = || {
+        let members = view.members();
+        members
+            .map(|(name, span)| (name, Cell::Json(&text[span])))
+            .collect()
+    };
     let start = rows.made.len();
-    renderer.render(values, columns, &mut rows.made)?;
-    maker.content(kind, &unescaped, start..rows.made.len(), &rows.made)
+    let written = renderer.render(values, cells, &mut rows.made)?;
+    let made = &rows.made;
+    maker.content((kind, &unescaped), written, start..made.len(), made)
 }
 
 /// A column as the template sees it: with its type.
-fn value(raw: &[u8]) -> Value {
+pub(super) fn value(raw: &[u8]) -> Value {
     // What was checked as JSON can still not be held: an integer beyond 128 bits, say. The template
     // then gets its text.
     serde_json::from_slice(raw).unwrap_or_else(|_| Value::from(&*String::from_utf8_lossy(raw)))
@@ -241,18 +244,19 @@ impl<'a> CsvColumns<'a> {
 }
 
 /// Parses the rows of a piece of CSV.
-pub(super) fn parse_csv(
-    checker: &Checker<'_>,
-    shape: &Shape,
+pub(super) fn parse_csv<'a>(
+    checker: &mut Checker<'a>,
+    shape: &'a Shape,
     renderer: &Renderer<'_>,
     columns: &CsvColumns<'_>,
     mut rows: Rows,
 ) -> Rows {
     let piece = std::mem::take(&mut rows.piece);
-    let maker = Maker { checker, shape };
+    let mut maker = Maker::new(checker, shape);
     match piece.broken {
         Some(Broken::TooLong { bytes }) => {
-            rows.rows.push(too_long(checker, piece.first_line, bytes));
+            rows.rows
+                .push(too_long(maker.checker, piece.first_line, bytes));
         }
         Some(Broken::OpenQuote) => {
             let content = Err(ProblemKind::OpenQuote);
@@ -281,7 +285,14 @@ pub(super) fn parse_csv(
                     key: None,
                     content: Err(ProblemKind::OpenQuote),
                 };
-                row.content = csv_row(&maker, renderer, columns, &record, &mut rows, &mut row.key);
+                row.content = csv_row(
+                    &mut maker,
+                    renderer,
+                    columns,
+                    &record,
+                    &mut rows,
+                    &mut row.key,
+                );
                 rows.rows.push(row);
             }
         }
@@ -291,7 +302,7 @@ pub(super) fn parse_csv(
 }
 
 fn csv_row(
-    maker: &Maker<'_>,
+    maker: &mut Maker<'_, '_>,
     renderer: &Renderer<'_>,
     columns: &CsvColumns<'_>,
     record: &csv::ByteRecord,
@@ -330,14 +341,17 @@ fn csv_row(
     *key = Some(rows.keep(|out| write_string(name, out)));
     let value = |place: &Option<usize>| place.map(|place| Value::from(texts[place]));
     let values = columns.variables.iter().map(value).collect();
+    let cells = || {
+        let names = header.0.iter().map(String::as_str);
+        names
+            .zip(texts.iter().map(|text| Cell::Text(text)))
+            .collect()
+    };
     let start = rows.made.len();
-    renderer.render(values, || header.0.clone(), &mut rows.made)?;
-    maker.content(
-        KeyKind::Text,
-        name.as_bytes(),
-        start..rows.made.len(),
-        &rows.made,
-    )
+    let written = renderer.render(values, cells, &mut rows.made)?;
+    let key = (KeyKind::Text, name.as_bytes());
+    let made = &rows.made;
+    maker.content(key, written, start..made.len(), made)
 }
 
 /// Lines between the beginning of an unfinished record and the quote that is still open.

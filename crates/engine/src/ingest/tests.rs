@@ -1,5 +1,6 @@
 //! The laws of ingest, and what a newcomer reads when an input is not what it should be.
 
+mod fields;
 mod laws;
 mod messages;
 
@@ -11,7 +12,7 @@ use offpeak_core::units::Timestamp;
 
 use super::pipeline::Tuning;
 use super::{IngestError, Ingested, ingest_tuned};
-use crate::spec::{InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
+use crate::spec::{FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
 use crate::spool::{IndexReader, RowMarks, SpoolDir, SpoolReader};
 
 const TINY: Tuning = Tuning {
@@ -31,6 +32,7 @@ fn template(user: &str) -> Template {
         system: None,
         user: user.to_owned(),
         user_origin: ("job.toml".into(), 9),
+        fields: FieldsIn::GivenOrder,
         params: Vec::new(),
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Seen<'a> {
             .input_tokens
             .saturating_add(read)
             .saturating_add(written);
-        let bytes = u64::from(meta.request_len);
+        let bytes = meta.prompt_bytes();
         observed.tokens.note(bytes, tokens.saturating_sub(hidden));
         observed
             .outputs

@@ -127,6 +127,7 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
         model: 0,
         max_tokens: 100,
         request_len,
+        framing: 0,
         digest: [0; 16],
         bounded: true,
         has_tools: false,

@@ -47,6 +47,8 @@ pub struct RowMeta {
     pub max_tokens: u32,
     /// Bytes of the request, unmarked.
     pub request_len: u32,
+    /// Of these, what cutting the message into blocks has added: no text, and so no tokens.
+    pub framing: u16,
     /// The first 128 bits of the BLAKE3 of the request bytes, unmarked.
     pub digest: [u8; 16],
     /// Whether its length bounds its input tokens.
@@ -55,6 +57,14 @@ pub struct RowMeta {
     pub has_tools: bool,
     /// Whether it says itself where inference may take place.
     pub geo_pinned: bool,
+}
+
+impl RowMeta {
+    /// Bytes that tokens are estimated from.
+    #[must_use]
+    pub fn prompt_bytes(&self) -> u64 {
+        u64::from(self.request_len).saturating_sub(self.framing.into())
+    }
 }
 
 const BOUNDED: u16 = 1;
@@ -110,7 +120,7 @@ pub(super) fn encode(meta: &RowMeta, extent: Extent, out: &mut Vec<u8>) {
     put(&meta.model.to_le_bytes());
     put(&flags.to_le_bytes());
     put(&extent.points.to_le_bytes());
-    put(&[0; 2]);
+    put(&meta.framing.to_le_bytes());
     put(&MAGIC);
     out.extend_from_slice(&header);
 }
@@ -132,7 +142,7 @@ pub(super) fn decode(header: &[u8; HEADER_LEN]) -> Result<(RowMeta, Extent), &'s
     let digest = take!(u128).to_le_bytes();
     let (max_tokens, request_len) = (take!(u32), take!(u32));
     let (frame, key_len, middle_len) = (take!(u32), take!(u32), take!(u32));
-    let (model, flags, points, _) = (take!(u16), take!(u16), take!(u16), take!(u16));
+    let (model, flags, points, framing) = (take!(u16), take!(u16), take!(u16), take!(u16));
     if rest != MAGIC {
         return Err("no row begins here");
     }
@@ -142,6 +152,7 @@ pub(super) fn decode(header: &[u8; HEADER_LEN]) -> Result<(RowMeta, Extent), &'s
         model,
         max_tokens,
         request_len,
+        framing,
         digest,
         bounded: flags & BOUNDED != 0,
         has_tools: flags & TOOLS != 0,
@@ -302,16 +313,17 @@ mod tests {
 
     fn meta() -> impl Strategy<Value = RowMeta> {
         (
-            any::<(u64, u64, u16, u32, u32)>(),
+            any::<(u64, u64, u16, u32, u32, u16)>(),
             (any::<[u8; 16]>(), any::<[bool; 3]>()),
         )
             .prop_map(
-                |((row, line, model, max_tokens, request_len), (digest, is))| RowMeta {
+                |((row, line, model, max_tokens, request_len, framing), (digest, is))| RowMeta {
                     row,
                     line,
                     model,
                     max_tokens,
                     request_len,
+                    framing,
                     digest,
                     bounded: is[0],
                     has_tools: is[1],
@@ -394,6 +406,7 @@ mod tests {
                 meta: RowMeta {
                     row: 0, line: 1, model: 0, max_tokens: 1,
                     request_len: u32::try_from(request.len()).unwrap(),
+                    framing: 0,
                     digest: [0; 16], bounded: true, has_tools: false, geo_pinned: false,
                 },
                 key: b"1",

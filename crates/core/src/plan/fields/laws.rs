@@ -111,17 +111,17 @@ proptest! {
             prop_assert_eq!(sorted, present);
         }
         let orders: Vec<_> = layouts.into_iter().map(|layout| layout.order).collect();
-        prop_assert_eq!(shared(&rows, &orders), learnt.shared);
+        prop_assert_eq!(shared(&rows, &orders), learnt.shares.shared);
     }
 
     #[test]
     fn no_given_or_single_order_shares_more((fields, rows) in tables(40, 6, true)) {
         let learnt = learn(&table(&rows, fields));
         let given: Vec<_> = (0..fields).collect();
-        prop_assert_eq!(shared(&rows, &vec![given; rows.len()]), learnt.given);
-        prop_assert!(learnt.given <= learnt.single);
-        prop_assert!(learnt.single <= learnt.shared);
-        prop_assert!(learnt.shared <= learnt.bytes);
+        prop_assert_eq!(shared(&rows, &vec![given; rows.len()]), learnt.shares.given);
+        prop_assert!(learnt.shares.given <= learnt.shares.single);
+        prop_assert!(learnt.shares.single <= learnt.shares.shared);
+        prop_assert!(learnt.shares.shared <= learnt.shares.bytes);
     }
 
     #[test]
@@ -179,9 +179,9 @@ fn of_tiny_tables_nine_in_ten_are_ordered_as_well_as_can_be() {
         };
         let rows: Cells = (0..count).map(|_| row()).collect();
         let (learnt, most) = (learn(&table(&rows, fields)), most(&rows, fields));
-        assert!(learnt.shared <= most);
-        best += u32::from(learnt.shared == most);
-        found += learnt.shared;
+        assert!(learnt.shares.shared <= most);
+        best += u32::from(learnt.shares.shared == most);
+        found += learnt.shares.shared;
         possible += most;
     }
     assert!(best >= 180, "{best} of 200 are best");
@@ -216,12 +216,12 @@ fn a_table_without_a_leading_column_shares_more_in_an_order_per_row() {
         cells.map(Some).to_vec()
     };
     let rows: Cells = (0..600).map(row).collect();
-    let Learnt {
+    let Shares {
         given,
         single,
         shared,
         ..
-    } = learn(&table(&rows, 5));
+    } = learn(&table(&rows, 5)).shares;
     assert!(given * 2 < single, "{given}, {single}, {shared}");
     assert!(single * 4 < shared * 3, "{given}, {single}, {shared}");
 }

@@ -5,25 +5,20 @@
 
 use std::collections::HashMap;
 
+use super::effect::Shares;
 use super::groups::{Group, by_saving, constant, in_order};
 use super::order::{FieldOrder, Node};
 use super::single;
 use super::table::SampleTable;
 
-/// What was learnt from the rows of a table: an order, and how much rows share in it and in others. A row
-/// shares those cells at its beginning that an earlier row of the table begins with too.
+/// What was learnt from the rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Learnt {
     /// The order that shares most.
     pub order: FieldOrder,
-    /// Bytes of all cells.
-    pub bytes: u64,
-    /// Bytes shared in the given order.
-    pub given: u64,
-    /// Bytes shared in the best order found that is the same for all rows.
-    pub single: u64,
-    /// Bytes shared in [`Learnt::order`]: never less than either of these.
-    pub shared: u64,
+    /// How much rows share in it and in others: of each row the cells at its beginning that an earlier
+    /// row of the table begins with too.
+    pub shares: Shares,
 }
 
 /// Learns the order that the rows of a table share most in. The same rows always give the same order.
@@ -43,16 +38,20 @@ pub fn learn(table: &SampleTable<'_>) -> Learnt {
     let (tree, shared) = learner.best(&rows, &order);
     Learnt {
         order: learner.plant(tree),
-        bytes: table.bytes(),
-        given,
-        single,
-        shared,
+        shares: Shares {
+            rows: table.rows() as u64,
+            bytes: table.bytes(),
+            given,
+            single,
+            shared,
+        },
     }
 }
 
 /// A group with the groups in it.
 struct Tree {
     prefix: Vec<usize>,
+    rows: usize,
     groups: Vec<Branch>,
 }
 
@@ -81,7 +80,12 @@ impl Learner<'_> {
         } else {
             (groups, saved)
         };
-        (Tree { prefix, groups }, shared + saved)
+        let tree = Tree {
+            prefix,
+            rows: rows.len(),
+            groups,
+        };
+        (tree, shared + saved)
     }
 
     /// Rows split by the single order all the way.
@@ -89,7 +93,12 @@ impl Learner<'_> {
         let (prefix, rest, shared) = self.begin(rows, fields);
         let split = in_order(self.table, rows, &rest);
         let (groups, saved) = self.grow(split, &rest, Self::plain);
-        (Tree { prefix, groups }, shared + saved)
+        let tree = Tree {
+            prefix,
+            rows: rows.len(),
+            groups,
+        };
+        (tree, shared + saved)
     }
 
     /// What rows begin with, the fields that are left, and the bytes that all but the first share.
@@ -135,6 +144,7 @@ impl Learner<'_> {
         let place = into.nodes.len();
         into.nodes.push(Node {
             prefix: tree.prefix,
+            rows: tree.rows,
             children: HashMap::with_capacity(tree.groups.len()),
         });
         for ((field, id), tree) in tree.groups {

@@ -12,6 +12,7 @@
 //! through ([`FieldOrder`]), so a table of any length is read in a stream. Leaves out how cells are written
 //! and where a prompt is cut into blocks, and whether a shared beginning is long enough to be cached.
 
+mod effect;
 mod groups;
 mod learn;
 mod order;
@@ -21,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod laws;
 
+pub use effect::{FieldCosts, FieldsEffect, Reach, Shares};
 pub use learn::{Learnt, learn};
-pub use order::{FieldOrder, Layout};
+pub use order::{CUT_ROWS, FieldOrder, Layout};
 pub use table::{FIELDS_MAX, SampleTable, sample_rows};

@@ -2,12 +2,17 @@
 
 use std::collections::HashMap;
 
+/// Rows from which on a beginning is worth a block of its own: fewer calls than these don't pay for an
+/// entry that is kept an hour.
+pub const CUT_ROWS: usize = 3;
+
 /// The order of a row's fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The fields that the row has, each once.
     pub order: Vec<usize>,
-    /// After how many fields of the order a beginning ends that rows of the sample share, ascending. Rows
+    /// After how many fields of the order a beginning ends that rows of the sample share, [`CUT_ROWS`] of
+    /// them at least; ascending. Rows
     /// that begin with the same cells have the same cuts among them.
     pub cuts: Vec<usize>,
 }
@@ -29,6 +34,8 @@ pub struct FieldOrder {
 pub(super) struct Node {
     /// Fields that its rows have in common, beyond those of the group that it is part of.
     pub(super) prefix: Vec<usize>,
+    /// Rows of the sample in it.
+    pub(super) rows: usize,
     /// The groups in it, by field and value. One of a lower number comes first.
     pub(super) children: HashMap<(usize, u32), usize>,
 }
@@ -50,7 +57,7 @@ impl FieldOrder {
         loop {
             let shared = layout.order.len();
             take(&node.prefix, &mut left, &mut layout.order);
-            if layout.order.len() > shared {
+            if layout.order.len() > shared && node.rows >= CUT_ROWS {
                 layout.cuts.push(layout.order.len());
             }
             let groups = numbers.iter().enumerate().filter_map(|(field, number)| {
