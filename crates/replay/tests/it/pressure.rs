@@ -1,7 +1,7 @@
 //! Under limits, an outage or a budget: what the gates of W10 and W12 ask for.
 
 use offpeak_core::units::{Span, Usd};
-use offpeak_replay::{Options, PolicyName, Pressure, Score, Workload};
+use offpeak_replay::{Block, Options, PolicyName, Pressure, Role, Score, Trace, Workload};
 use offpeak_sim::{Limits, Outage};
 
 use crate::played::{quiet, under};
@@ -90,4 +90,36 @@ fn without_pressure_nothing_is_refused_and_the_last_answer_is_as_early_as_it_can
     assert_eq!(score.budget_left, None);
     assert_eq!(score.makespan, score.makespan_bound);
     assert!(score.makespan < Span::from_secs(3));
+}
+
+/// The storm, with a preamble that all its calls share.
+fn alike() -> Trace {
+    let mut trace = Workload::W12.generate(0);
+    let preamble = Block {
+        id: u64::try_from(trace.blocks.len()).unwrap(),
+        tokens: 1_200,
+        role: Some(Role::System),
+    };
+    trace.blocks.push("preamble".to_owned());
+    for call in &mut trace.calls {
+        call.blocks.insert(0, preamble);
+    }
+    trace
+}
+
+#[test]
+fn calls_that_wait_for_limits_find_their_prefix_written() {
+    let trace = alike();
+    for (seed, from) in [(0, 60), (1, 0), (2, 200)] {
+        let mut options = storm(seed, true);
+        options.pressure.outage = Some(Outage {
+            from: from * SECOND,
+            to: (from + 120) * SECOND,
+        });
+        let score = under(&trace, PolicyName::Auto, &options);
+        let (attempts, makespan) = times(&score);
+        let paid = score.realised_to_bound;
+        assert!(paid <= 1.1, "outage from {from} s: {paid} of the bound");
+        assert!(attempts <= 1.1 && makespan <= 1.1, "{attempts}, {makespan}");
+    }
 }
