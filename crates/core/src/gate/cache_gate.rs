@@ -63,6 +63,8 @@ struct Outstanding {
     marks: Marks,
     worst: Vec<i128>,
     expected: Option<Expected>,
+    /// What was believed of the path before.
+    before: Vec<Option<Entry>>,
 }
 
 /// The entry that an answer is expected to read.
@@ -154,6 +156,15 @@ impl CacheGate {
             prefix.used(now, node, size, self.kinds.entry(kind).or_default());
             self.judge(now, kind);
         }
+        self.take_up(now, call, out);
+    }
+
+    /// A call that was refused goes out again: its prompt was counted when it came.
+    pub fn again(&mut self, now: Timestamp, call: Arc<Call>, out: &mut Vec<Act>) {
+        self.take_up(now, call, out);
+    }
+
+    fn take_up(&mut self, now: Timestamp, call: Arc<Call>, out: &mut Vec<Act>) {
         // Nobody waits for a call that came back from a batch, but its lane must not stop.
         let until = if call.awaited { call.at } else { now } + HELD;
         let held = self.held.len();
@@ -174,6 +185,51 @@ impl CacheGate {
     pub fn pinged(&mut self, now: Timestamp, ping: u64, read: u64, out: &mut Vec<Act>) {
         self.settle(Flight::Ping(ping), read, Purpose::Ping);
         self.reconsider(now, out);
+    }
+
+    /// A call was refused: it wrote and read nothing, and cost nothing.
+    pub fn refused(&mut self, now: Timestamp, call: usize, out: &mut Vec<Act>) {
+        for node in self.undo(Flight::Call(call)) {
+            self.set_due(node, out);
+        }
+        self.reconsider(now, out);
+    }
+
+    /// The same of a ping. It is not sent again: an upstream that refuses gets no calls that nobody needs.
+    pub fn ping_refused(&mut self, ping: u64) {
+        for node in self.undo(Flight::Ping(ping)) {
+            let prefix = &mut self.prefixes[node.index()];
+            if let Some(due) = prefix.due.take() {
+                self.due.remove(&(due, node));
+            }
+        }
+    }
+
+    /// Takes back what was believed when this was sent, but for what others touched since; says of which
+    /// nodes.
+    fn undo(&mut self, flight: Flight) -> Vec<NodeId> {
+        let Some(lost) = self.under_way.remove(&flight) else {
+            return Vec::new();
+        };
+        let mut undone = Vec::new();
+        let worst = lost.worst.iter().copied().chain(std::iter::repeat(0));
+        for ((&node, before), worst) in lost.path.iter().zip(lost.before).zip(worst) {
+            let prefix = &mut self.prefixes[node.index()];
+            prefix.stake.settle(worst, 0);
+            let own = |entry: Entry| {
+                let writer = entry.writer.map(Flight::Call) == Some(flight);
+                writer || entry.touched == lost.sent
+            };
+            if prefix.entry.is_some_and(own) {
+                let under_way = |call: &usize| self.under_way.contains_key(&Flight::Call(*call));
+                prefix.entry = before.map(|mut entry| {
+                    entry.writer = entry.writer.filter(under_way);
+                    entry
+                });
+                undone.push(node);
+            }
+        }
+        undone
     }
 
     /// It is as late as an earlier order asked to be told.
@@ -294,7 +350,9 @@ impl CacheGate {
                 sure: prefix.entry?.is_sure(now),
             })
         });
+        let entries = path.iter().map(|&node| self.prefixes[node.index()].entry);
         let outstanding = Outstanding {
+            before: entries.collect(),
             sent: now,
             path: path.to_vec(),
             marks,

@@ -267,6 +267,31 @@ impl Door {
         }
     }
 
+    /// A call that was let out is not sent after all, and won't be.
+    ///
+    /// # Panics
+    ///
+    /// When it was not let out.
+    pub fn withdrawn(&mut self, now: Timestamp, call: u64) {
+        self.land(call);
+        if let State::Asking {
+            call: asking,
+            asked,
+        } = self.state
+            && asking == call
+        {
+            // The next one asks instead.
+            self.state = State::Closed { until: now, asked };
+        }
+    }
+
+    /// Whether a call that nobody waits for takes nobody's place: no other is kept back here.
+    #[must_use]
+    pub fn is_clear(&self, now: Timestamp) -> bool {
+        let nobody = self.ready.is_empty() && self.apart.is_empty();
+        nobody && self.state == State::Open && self.pause.is_over(now)
+    }
+
     fn close(&mut self, now: Timestamp, asked: u32, retry_after: Option<Span>, dice: Dice<'_>) {
         let step = Span::from_secs(1 << asked.min(8)).min(PROBE_EVERY);
         let half = Span::from_micros(step.as_micros() / 2);
@@ -348,6 +373,30 @@ mod tests {
         );
         assert_eq!(door.next(at(100)), Next::At(at(600)));
         assert_eq!(out(&mut door, at(600)), [1]);
+    }
+
+    #[test]
+    fn whoever_gives_up_makes_room_and_somebody_else_asks() {
+        let mut door = Door::default();
+        (0..40).for_each(|call| door.knock(call));
+        assert_eq!(out(&mut door, at(0)).len(), 8);
+        door.withdrawn(at(0), 3);
+        assert_eq!(out(&mut door, at(0)), [8]);
+        assert!(!door.is_clear(at(0)), "others wait");
+        // Ten refusals close it.
+        let mut now = 0;
+        while !matches!(door.state, State::Closed { .. }) {
+            now += 60_000;
+            out(&mut door, at(now));
+            let flying: Vec<u64> = door.flying.keys().copied().collect();
+            for call in flying {
+                door.refused(at(now), call, DOWN, &mut || 0.5);
+            }
+        }
+        let asking = out(&mut door, at(now + 60_000));
+        assert_eq!(asking.len(), 1);
+        door.withdrawn(at(now + 60_000), asking[0]);
+        assert_eq!(out(&mut door, at(now + 60_000)).len(), 1, "another asks");
     }
 
     #[test]

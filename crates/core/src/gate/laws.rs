@@ -15,6 +15,7 @@ use super::{Act, Block, CacheGate, Call, Marks, Role};
 
 const SECOND: i64 = 1_000_000;
 const FIRST_BYTE: i64 = 800_000;
+const REFUSED_AFTER: i64 = 200_000;
 
 /// What an upstream makes of a prompt: how many of its blocks are read, given how deep it is marked.
 #[derive(Debug, Clone)]
@@ -97,6 +98,8 @@ enum Event {
     Arrival(usize),
     Begun(usize, u64),
     Pinged(u64, u64),
+    Refused(usize),
+    PingRefused(u64),
     Wake,
 }
 
@@ -191,11 +194,21 @@ impl Play {
     }
 }
 
+/// Which of the calls and pings that are sent are refused, in turn; not all of them.
+fn refusals() -> impl Strategy<Value = Vec<bool>> {
+    let some = prop::collection::vec(any::<bool>(), 0..12);
+    some.prop_map(|mut refused| {
+        refused.push(false);
+        refused
+    })
+}
+
 /// Plays all calls; returns what each beginning cost above plain, with its tokens.
 fn play(
     calls: &[(i64, Vec<Block>)],
     rates: Rates,
     upstream: Upstream,
+    refusals: &[bool],
 ) -> HashMap<Vec<u64>, (i128, u64)> {
     let mut gate = CacheGate::new(rates, 1_024);
     let mut play = Play {
@@ -212,19 +225,30 @@ fn play(
     }
     let end = calls.last().unwrap().0 + 100_000 * SECOND;
     let mut open: Vec<usize> = (0..calls.len()).collect();
+    let mut since: Vec<i64> = calls.iter().map(|(at, _)| *at).collect();
+    let mut lots = refusals.iter().cycle();
+    let call = |number: usize, at: Timestamp| {
+        let blocks = calls[number].1.clone();
+        let awaited = true;
+        Arc::new(Call {
+            number,
+            at,
+            blocks,
+            awaited,
+        })
+    };
     while let Some(((now, _), event)) = play.queue.pop_first().filter(|((at, _), _)| *at <= end) {
         let at = Timestamp::from_micros(now);
         let mut acts = Vec::new();
         match event {
-            Event::Arrival(number) => {
-                let call = Call {
-                    number,
-                    at,
-                    blocks: calls[number].1.clone(),
-                    awaited: true,
-                };
-                gate.arrived(at, Arc::new(call), &mut acts);
+            Event::Arrival(number) => gate.arrived(at, call(number, at), &mut acts),
+            Event::Refused(number) => {
+                gate.refused(at, number, &mut acts);
+                since[number] = now;
+                open.push(number);
+                gate.again(at, call(number, at), &mut acts);
             }
+            Event::PingRefused(ping) => gate.ping_refused(ping),
             Event::Begun(call, read) => gate.begun(at, call, read, &mut acts),
             Event::Pinged(ping, read) => gate.pinged(at, ping, read, &mut acts),
             Event::Wake => gate.wake(at, &mut acts),
@@ -234,10 +258,16 @@ fn play(
                 Act::Send { call, marks } => {
                     assert!(open.contains(&call), "sent twice");
                     open.retain(|&other| other != call);
-                    let (arrived, prompt) = &calls[call];
-                    assert!(now <= arrived + 2 * SECOND, "held too long");
-                    let read = play.answer(now, prompt, &marks, false);
+                    assert!(now <= since[call] + 2 * SECOND, "held too long");
+                    if lots.next() == Some(&true) {
+                        play.later(now + REFUSED_AFTER, Event::Refused(call));
+                        continue;
+                    }
+                    let read = play.answer(now, &calls[call].1, &marks, false);
                     play.later(now + FIRST_BYTE, Event::Begun(call, read));
+                }
+                Act::Ping { ping, .. } if lots.next() == Some(&true) => {
+                    play.later(now + REFUSED_AFTER, Event::PingRefused(ping));
                 }
                 Act::Ping {
                     ping,
@@ -261,14 +291,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn no_prefix_loses_more_than_twice_its_price(
-        calls in calls(), rates in rows(), upstream in upstreams(),
+        calls in calls(), rates in rows(), upstream in upstreams(), refusals in refusals(),
     ) {
         // Where answers did read, one more that was trusted to may cost a write on top.
         let surprise = match &upstream {
             Upstream::Blind => 0,
             Upstream::Whimsical(_) | Upstream::Caches { .. } => 2,
         };
-        for (prefix, (lost, tokens)) in play(&calls, rates, upstream) {
+        for (prefix, (lost, tokens)) in play(&calls, rates, upstream, &refusals) {
             let plain = i128::from(rates.input) * i128::from(tokens);
             let ping = i128::from(PING_TOKENS * rates.input);
             prop_assert!(lost <= (2 + surprise) * plain + ping * surprise, "{prefix:?}: {lost}");
@@ -276,15 +306,63 @@ proptest! {
     }
 
     #[test]
-    fn one_cache_never_surprises(calls in calls(), rates in rows()) {
+    fn one_cache_never_surprises(
+        calls in calls(), rates in rows(), refusals in refusals(),
+    ) {
         let upstream = Upstream::Caches {
             caches: 1,
             met: vec![0],
             generous: true,
         };
-        for (prefix, (lost, tokens)) in play(&calls, rates, upstream) {
+        for (prefix, (lost, tokens)) in play(&calls, rates, upstream, &refusals) {
             let plain = i128::from(rates.input) * i128::from(tokens);
             prop_assert!(lost <= 2 * plain, "{prefix:?}: {lost}");
         }
     }
+}
+
+#[test]
+fn a_refused_call_leaves_nothing_behind() {
+    let rates = Rates {
+        input: 1_000,
+        write_5m: 1_250,
+        write_1h: 2_000,
+        read: 100,
+        output: 5_000,
+    };
+    let mut gate = CacheGate::new(rates, 1_024);
+    let call = |number: usize| {
+        let prompt = [(1, 2_000, Role::System), (9, 50, Role::Suffix)];
+        let blocks = prompt.map(|(id, tokens, role)| Block {
+            id,
+            tokens,
+            role: Some(role),
+        });
+        Arc::new(Call {
+            number,
+            at: Timestamp::EPOCH,
+            blocks: blocks.to_vec(),
+            awaited: true,
+        })
+    };
+    let sent = |acts: &[Act]| -> Vec<(usize, Marks)> {
+        let sends = acts.iter().filter_map(|act| match act {
+            Act::Send { call, marks } => Some((*call, marks.clone())),
+            _ => None,
+        });
+        sends.collect()
+    };
+    let written = vec![(0, Ttl::FiveMinutes)];
+    let mut acts = Vec::new();
+    gate.arrived(Timestamp::EPOCH, call(0), &mut acts);
+    assert_eq!(sent(&acts), [(0, written.clone())]);
+    // The second waits for what the first writes, and writes it itself when there is nothing to wait for.
+    acts.clear();
+    gate.arrived(Timestamp::EPOCH, call(1), &mut acts);
+    assert_eq!(sent(&acts), []);
+    gate.refused(Timestamp::EPOCH, 0, &mut acts);
+    assert_eq!(sent(&acts), [(1, written)]);
+    acts.clear();
+    gate.again(Timestamp::EPOCH, call(0), &mut acts);
+    assert_eq!(sent(&acts), [], "now it is the other way round");
 }

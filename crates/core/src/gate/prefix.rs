@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub(super) ttl: Ttl,
     /// The lifetime that was paid for; longer ones came with a hit.
     written: Ttl,
-    touched: Timestamp,
+    pub(super) touched: Timestamp,
     /// The call that wrote it, until its answer begins.
     pub(super) writer: Option<usize>,
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::game::{Action, Event, Item, RowFate, Visible};
 
 use super::Facts;
-use super::paced::{sends, ticket};
+use super::apart::{sends, ticket};
 
 /// Between a policy and its budget.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ impl Capped {
                 let price = self.price(like, *lane, tally);
                 self.purse.settle(ticket(*item), price);
             }
+            // It holds money again when it is sent again.
+            Event::Refused { item, .. } => self.purse.release(ticket(*item)),
             Event::Ended { rows, .. } => {
                 for (call, fate) in rows {
                     if *fate != RowFate::Answered {

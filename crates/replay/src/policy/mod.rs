@@ -1,7 +1,8 @@
 //! Who decides in a replay: the reference policies, which are what clients commonly do, and `auto`,
 //! which is offpeak's own decision. Each has a file; none sees more than `game` lets it. Between a policy
-//! and the upstream stand its budget (`capped`) and what it does about refusals (`paced`).
+//! and the upstream stand its budget (`capped`) and what it does about refusals (`paced`, `apart`).
 
+mod apart;
 mod auto;
 mod capped;
 mod paced;
@@ -21,9 +22,9 @@ use crate::game::{Action, Event};
 use crate::score::{Options, Pressure, lanes};
 use crate::trace::Trace;
 
+use apart::Apart;
 use auto::Auto;
 use capped::Capped;
-use paced::{Apart, Paced, Pacing};
 use reference::Reference;
 
 /// A policy by its name.
@@ -177,60 +178,80 @@ impl Facts {
 pub(crate) struct Policy {
     mind: Mind,
     budget: Option<Box<Capped>>,
-    pacing: Option<Pacing>,
 }
 
 #[derive(Debug)]
 enum Mind {
-    Reference(Box<Reference>),
+    /// With what its calls do when they are refused, where that happens.
+    Reference(Box<Reference>, Option<Box<Apart>>),
     Auto(Box<Auto>),
 }
 
 impl Policy {
     pub(crate) fn new(name: PolicyName, facts: &Facts, pressure: &Pressure, seed: u64) -> Self {
-        let own = name == PolicyName::Auto;
-        let pacing = || {
-            if own {
-                Pacing::Door(Box::new(Paced::new(seed)))
-            } else {
-                Pacing::Apart(Box::new(Apart::new(seed)))
-            }
+        let refused = pressure.refuses().then_some(seed);
+        let mind = match name {
+            PolicyName::Auto => Mind::Auto(Box::new(Auto::new(facts.clone(), refused))),
+            name => Mind::Reference(
+                Box::new(Reference::new(name, facts.clone())),
+                refused.map(|seed| Box::new(Apart::new(seed))),
+            ),
         };
+        let own = name == PolicyName::Auto;
         let capped = |budget| Box::new(Capped::new(budget, own, facts.clone()));
         Self {
-            mind: match name {
-                PolicyName::Auto => Mind::Auto(Box::new(Auto::new(facts.clone()))),
-                name => Mind::Reference(Box::new(Reference::new(name, facts.clone()))),
-            },
+            mind,
             budget: pressure.budget.map(capped),
-            pacing: pressure.refuses().then(pacing),
         }
     }
 
     /// One step: something happened, what is to be done?
     pub(crate) fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Action>) {
-        let mut wanted = Vec::new();
-        if let Some(pacing) = &mut self.pacing {
-            pacing.note(now, &event, out);
-        }
+        let (mut own, mut paid) = (Vec::new(), Vec::new());
         if let Some(budget) = &mut self.budget {
-            budget.note(&event, &mut wanted);
+            budget.note(&event, &mut paid);
         }
-        let mut own = Vec::new();
-        match event {
-            Event::Done { .. } | Event::Refused { .. } => {}
-            event => match &mut self.mind {
-                Mind::Reference(reference) => reference.step(now, event, &mut own),
-                Mind::Auto(auto) => auto.step(now, event, &mut own),
-            },
+        match &mut self.mind {
+            Mind::Reference(reference, apart) => {
+                if let Some(apart) = apart {
+                    apart.note(now, &event, out);
+                }
+                reference.step(now, event, &mut own);
+            }
+            Mind::Auto(auto) => auto.step(now, event, &mut own),
         }
-        match &mut self.budget {
-            Some(budget) => budget.take(own, &mut wanted),
-            None => wanted.append(&mut own),
+        let Some(budget) = &mut self.budget else {
+            return self.mind.send(own, out);
+        };
+        budget.take(own, &mut paid);
+        // Whoever is given up makes room for others, which cost as well.
+        let mut told = 0;
+        while let Mind::Auto(auto) = &mut self.mind {
+            let declined: Vec<usize> = paid[told..].iter().filter_map(declines).collect();
+            told = paid.len();
+            if declined.is_empty() {
+                break;
+            }
+            let mut more = Vec::new();
+            auto.declined(now, &declined, &mut more);
+            budget.take(more, &mut paid);
         }
-        match &mut self.pacing {
-            Some(pacing) => pacing.take(now, wanted, out),
-            None => out.append(&mut wanted),
+        self.mind.send(paid, out);
+    }
+}
+
+impl Mind {
+    fn send(&mut self, mut actions: Vec<Action>, out: &mut Vec<Action>) {
+        match self {
+            Self::Reference(_, Some(apart)) => apart.take(actions, out),
+            Self::Reference(_, None) | Self::Auto(_) => out.append(&mut actions),
         }
+    }
+}
+
+fn declines(action: &Action) -> Option<usize> {
+    match action {
+        Action::Decline { call } => Some(*call),
+        _ => None,
     }
 }

@@ -1,203 +1,141 @@
-//! How calls meet an upstream that refuses some of them: offpeak's own go through one door
-//! (`offpeak_core::gate::Door`); those of the reference policies go again as the official clients do it,
-//! each for itself.
+//! The doors that offpeak's own calls go through where an upstream refuses some of them
+//! (`offpeak_core::gate::Door`): one for each model, as limits are not shared by all of them.
 //!
-//! Leaves out which calls there are and their marks.
+//! A call waits here before it comes to the cache gate: what it marks is chosen when it goes. Leaves out
+//! pings, which never wait: where somebody does, there are none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use offpeak_core::gate::{Door, Next, Refusal, Used};
-use offpeak_core::units::{Span, Timestamp};
+use offpeak_core::gate::{Door, Next, Used};
+use offpeak_core::units::Timestamp;
 
-use crate::game::{Action, Event, Item};
+use crate::game::{Action, Event, Item, Visible};
 use crate::generate::Dice;
 
-/// The official clients' first wait and their longest, and by how much of it, at most, they come early.
-const FIRST: Span = Span::from_micros(500_000);
-const LONGEST: Span = Span::from_secs(8);
-const EARLY_PERCENT: u64 = 25;
+use super::apart::ticket;
 
-/// A number for what was sent.
-pub(crate) fn ticket(item: Item) -> u64 {
-    match item {
-        Item::Call(call) => u64::try_from(call).expect("a number of calls fits u64"),
-        Item::Ping { ping, .. } => 1 << 63 | ping,
-    }
-}
-
-/// What an action sends, if it is a synchronous call.
-pub(crate) fn sends(action: &Action) -> Option<Item> {
-    match action {
-        Action::Send { call, .. } => Some(Item::Call(*call)),
-        Action::Ping {
-            ping, like, blocks, ..
-        } => Some(Item::Ping {
-            ping: *ping,
-            like: *like,
-            blocks: *blocks,
-        }),
-        _ => None,
-    }
-}
-
-/// Between a policy and an upstream with limits.
+/// A call that may go.
 #[derive(Debug)]
-pub(crate) enum Pacing {
-    /// Everything through one door.
-    Door(Box<Paced>),
-    /// Every call for itself.
-    Apart(Box<Apart>),
+pub(crate) struct Released {
+    pub(crate) call: Arc<Visible>,
+    /// It was refused before.
+    pub(crate) again: bool,
 }
 
-impl Pacing {
-    /// Takes in what happened.
-    pub(crate) fn note(&mut self, now: Timestamp, event: &Event, out: &mut Vec<Action>) {
-        match self {
-            Self::Door(paced) => paced.note(now, event, out),
-            Self::Apart(apart) => apart.note(now, event, out),
-        }
-    }
-
-    /// Lets through what the policy wants, now or later.
-    pub(crate) fn take(&mut self, now: Timestamp, wanted: Vec<Action>, out: &mut Vec<Action>) {
-        match self {
-            Self::Door(paced) => paced.take(now, wanted, out),
-            Self::Apart(apart) => apart.take(wanted, out),
-        }
-    }
+/// A call without an answer.
+#[derive(Debug)]
+struct Open {
+    call: Arc<Visible>,
+    refused: bool,
 }
 
-/// offpeak's own door.
 #[derive(Debug)]
 pub(crate) struct Paced {
-    door: Door,
-    /// What waits or is on its way, to be sent again if it is refused.
-    actions: BTreeMap<u64, Action>,
+    doors: BTreeMap<String, Door>,
+    calls: HashMap<usize, Open>,
     dice: Dice,
+    /// The next moment that was asked for.
     woken: Option<Timestamp>,
 }
 
 impl Paced {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            door: Door::default(),
-            actions: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            calls: HashMap::new(),
             dice: Dice::new(seed),
             woken: None,
         }
     }
 
-    fn note(&mut self, now: Timestamp, event: &Event, out: &mut Vec<Action>) {
+    /// A call wants out.
+    pub(crate) fn knock(&mut self, call: Arc<Visible>) {
+        let door = self.doors.entry(call.model.clone()).or_default();
+        door.knock(ticket(Item::Call(call.number)));
+        let number = call.number;
+        let refused = false;
+        self.calls.insert(number, Open { call, refused });
+    }
+
+    /// Takes in what happened to a call that was let out.
+    pub(crate) fn note(&mut self, now: Timestamp, event: &Event) {
         match event {
             Event::Done {
-                item,
+                item: item @ Item::Call(call),
                 tally,
                 limits,
                 ..
-            } if self.actions.remove(&ticket(*item)).is_some() => {
-                let uncached = [tally.input, tally.write_5m, tally.write_1h];
+            } => {
+                // What came in a batch never stood here.
+                let Some(open) = self.calls.remove(call) else {
+                    return;
+                };
+                let uncached = tally.prompt() - u64::from(tally.read);
                 let used = Used {
-                    uncached_tokens: uncached.into_iter().map(u64::from).sum(),
+                    uncached_tokens: uncached,
                     output_tokens: tally.output.into(),
                 };
-                self.door.answered(now, ticket(*item), used, limits);
+                door(&mut self.doors, &open).answered(now, ticket(*item), used, limits);
             }
-            Event::Refused { item, why } => {
+            Event::Refused {
+                item: item @ Item::Call(call),
+                why,
+            } => {
+                let open = self.calls.get_mut(call);
+                let open = open.expect("what is refused was let out here");
+                open.refused = true;
                 let dice = &mut self.dice;
-                self.door
-                    .refused(now, ticket(*item), *why, &mut || dice.uniform());
+                let dice: &mut dyn FnMut() -> f64 = &mut || dice.uniform();
+                door(&mut self.doors, open).refused(now, ticket(*item), *why, dice);
             }
             Event::Wake if self.woken.is_some_and(|at| at <= now) => self.woken = None,
-            _ => return,
-        }
-        self.let_out(now, out);
-    }
-
-    fn take(&mut self, now: Timestamp, wanted: Vec<Action>, out: &mut Vec<Action>) {
-        for action in wanted {
-            match sends(&action) {
-                None => out.push(action),
-                Some(item) => {
-                    self.door.knock(ticket(item));
-                    self.actions.insert(ticket(item), action);
-                }
-            }
-        }
-        self.let_out(now, out);
-    }
-
-    fn let_out(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        loop {
-            match self.door.next(now) {
-                Next::Pass(ticket) => out.push(self.actions[&ticket].clone()),
-                Next::At(at) => {
-                    if self.woken.is_none_or(|woken| at < woken) {
-                        self.woken = Some(at);
-                        out.push(Action::Wake(at));
-                    }
-                    return;
-                }
-                Next::Later => return,
-            }
-        }
-    }
-}
-
-/// Clients that know nothing of each other.
-#[derive(Debug)]
-pub(crate) struct Apart {
-    on_its_way: BTreeMap<u64, (Action, u32)>,
-    waiting: Vec<(Timestamp, u64)>,
-    dice: Dice,
-}
-
-impl Apart {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            on_its_way: BTreeMap::new(),
-            waiting: Vec::new(),
-            dice: Dice::new(seed),
-        }
-    }
-
-    fn take(&mut self, wanted: Vec<Action>, out: &mut Vec<Action>) {
-        for action in wanted {
-            if let Some(item) = sends(&action) {
-                self.on_its_way.insert(ticket(item), (action.clone(), 0));
-            }
-            out.push(action);
-        }
-    }
-
-    fn note(&mut self, now: Timestamp, event: &Event, out: &mut Vec<Action>) {
-        match event {
-            Event::Done { item, .. } => {
-                self.on_its_way.remove(&ticket(*item));
-            }
-            Event::Refused { item, why } => {
-                let ticket = ticket(*item);
-                let sent = self.on_its_way.get_mut(&ticket);
-                let (_, failures) = sent.expect("refusals are of what was sent");
-                let failed = *failures;
-                *failures += 1;
-                let (Refusal::Limited { retry_after } | Refusal::Overloaded { retry_after }) = *why;
-                let at = now + retry_after.unwrap_or_else(|| self.wait(failed));
-                self.waiting.push((at, ticket));
-                out.push(Action::Wake(at));
-            }
-            Event::Wake => {
-                let due = |(at, _): &mut (Timestamp, u64)| *at <= now;
-                for (_, ticket) in self.waiting.extract_if(.., due) {
-                    out.push(self.on_its_way[&ticket].0.clone());
-                }
-            }
             _ => {}
         }
     }
 
-    fn wait(&mut self, failed: u32) -> Span {
-        let wait = Span::from_micros(FIRST.as_micros() << failed.min(8)).min(LONGEST);
-        let early = i64::try_from(self.dice.below(EARLY_PERCENT + 1)).expect("a percentage");
-        Span::from_micros(wait.as_micros() * (100 - early) / 100)
+    /// A call that was let out is given up.
+    pub(crate) fn withdrawn(&mut self, now: Timestamp, call: usize) {
+        if let Some(open) = self.calls.remove(&call) {
+            door(&mut self.doors, &open).withdrawn(now, ticket(Item::Call(call)));
+        }
     }
+
+    /// The calls that go now.
+    pub(crate) fn let_out(&mut self, now: Timestamp, out: &mut Vec<Action>) -> Vec<Released> {
+        let mut released = Vec::new();
+        for door in self.doors.values_mut() {
+            loop {
+                match door.next(now) {
+                    Next::Pass(ticket) => {
+                        let number = usize::try_from(ticket).expect("a ticket is a call's number");
+                        let open = &self.calls[&number];
+                        released.push(Released {
+                            call: Arc::clone(&open.call),
+                            again: open.refused,
+                        });
+                        continue;
+                    }
+                    Next::At(at) if self.woken.is_none_or(|woken| at < woken) => {
+                        self.woken = Some(at);
+                        out.push(Action::Wake(at));
+                    }
+                    Next::At(_) | Next::Later => {}
+                }
+                break;
+            }
+        }
+        released
+    }
+
+    /// Whether a ping of this model takes nobody's place.
+    pub(crate) fn is_clear(&self, now: Timestamp, model: &str) -> bool {
+        let door = self.doors.get(model);
+        door.is_none_or(|door| door.is_clear(now))
+    }
+}
+
+fn door<'d>(doors: &'d mut BTreeMap<String, Door>, open: &Open) -> &'d mut Door {
+    let door = doors.get_mut(&open.call.model);
+    door.expect("a call came through the door of its model")
 }
