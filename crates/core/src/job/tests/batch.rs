@@ -526,6 +526,39 @@ fn a_batch_of_an_earlier_life_that_was_cut_differently_stops_the_job() {
 }
 
 #[test]
+fn a_batch_that_its_shard_has_taken_on_trust_is_no_other_when_a_search_finds_it() {
+    // The answer to a create is lost, the batch is taken for the shard's own because it fits, and then the
+    // process dies. Until its results are read nobody owns the batch for certain, so the search of the
+    // next life finds it: among those that run, and when it has ended, with the mark of its shard.
+    let facts = Facts {
+        scout: true,
+        past_guard: true,
+        ..facts()
+    };
+    let shards = vec![shard(0, Lane::Batch, 3), shard(1, Lane::Batch, 4)];
+    let mut bench = Bench::new(facts, shards);
+    bench.begin();
+    bench.prepare(0);
+    bench.step(submitted(0, lost(Sent::Whole)));
+    bench.step(listed(&bench, 0, &[("own", 3, Owner::Untold)]));
+    assert_eq!(bench.state(0), "in_progress");
+    bench.restart();
+    bench.wake();
+    let ours = vec![OurBatch {
+        shard: ShardNo(0),
+        batch: batch_id("own"),
+        rows: 3,
+        created_at: bench.now,
+    }];
+    let acts = bench.step(Event::Scouted(Scouted {
+        ours,
+        ..Scouted::default()
+    }));
+    assert_eq!(bench.status(), Status::Going);
+    assert_eq!(acts, [Act::Prepare(ShardNo(1))]);
+}
+
+#[test]
 fn a_key_that_may_not_even_look_stops_the_job() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
     bench.wake();
