@@ -190,6 +190,14 @@ impl Actor {
                 _ => {}
             }
         }
+        // While others were looked at, the shard of one may have read its results and made it its own.
+        let mut unowned = Vec::with_capacity(found.ours.len());
+        for batch in found.ours {
+            if !self.is_owned(batch.batch.clone()).await? {
+                unowned.push(batch);
+            }
+        }
+        found.ours = unowned;
         Ok(Ok(found))
     }
 
