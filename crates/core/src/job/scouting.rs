@@ -111,7 +111,12 @@ impl Machine {
         let fits = |s: &Shard| u64::from(s.rows.len()) == rows;
         match self.shards.get_mut(&no) {
             // Its shard has taken it on trust; the search does not know that, as nobody owns it for certain.
-            Some(live) if live.shard.state.upstream().is_some_and(|up| up.batch == batch) => {}
+            Some(live)
+                if live
+                    .shard
+                    .state
+                    .upstream()
+                    .is_some_and(|up| up.batch == batch) => {}
             Some(live) if live.shard.state == ShardState::Planned && fits(&live.shard) => {
                 live.shard.after = None;
                 live.shard.found = true;

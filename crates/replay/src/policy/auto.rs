@@ -83,6 +83,7 @@ impl Auto {
 
     /// Calls that it wanted to send, and that are given up.
     pub(crate) fn declined(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
+        self.patient.given_up(now, calls, out);
         for &call in calls {
             if let Some(doors) = &mut self.doors {
                 doors.withdrawn(now, call);

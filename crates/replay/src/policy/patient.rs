@@ -241,6 +241,25 @@ impl Patient {
         self.hold_the_line(now, out);
     }
 
+    /// Rows that are given up instead of being sent. A batch of which nothing was sent has ended.
+    pub(crate) fn given_up(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
+        let calls: BTreeSet<usize> = calls.iter().copied().collect();
+        let mut over = Vec::new();
+        for (&number, shard) in &mut self.shards {
+            let before = shard.calls.len();
+            shard.calls.retain(|call| !calls.contains(call));
+            if shard.calls.is_empty() && before > 0 {
+                over.push(number);
+            }
+        }
+        for call in &calls {
+            self.calls.remove(call);
+        }
+        for shard in over {
+            self.ended(now, shard, &[], out);
+        }
+    }
+
     /// The calls that go out at once now.
     pub(crate) fn due(&mut self, now: Timestamp, out: &mut Vec<Action>) -> Vec<Arc<Visible>> {
         let mut due = Vec::new();
