@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Jobs(JobsArgs),
     /// Show where a job stands
     Status(StatusArgs),
+    /// Prove a finished job again: every row, every line, every picodollar
+    Verify(VerifyArgs),
     /// Serve the simulated API over HTTP
     #[command(after_help = assumptions())]
     Sim(Box<SimArgs>),
@@ -164,6 +166,15 @@ pub(crate) struct JobsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// The job's name or id
+    pub(crate) job: String,
+    /// Look among the simulated jobs
+    #[arg(long)]
+    pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
     /// The job's name or id
     pub(crate) job: String,
     /// Look among the simulated jobs

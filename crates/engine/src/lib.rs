@@ -34,3 +34,4 @@ pub mod start;
 mod sync_call;
 mod transfer;
 mod upstream;
+pub mod verify;

@@ -143,6 +143,23 @@ pub fn write_output(
     Ok(output)
 }
 
+/// Makes the output of a job again, and only says what it would be.
+///
+/// # Errors
+///
+/// When the outcomes are not complete or cannot be read.
+pub(crate) fn compose_again(spool: &SpoolDir, rows: u64) -> Result<Output, OutputError> {
+    let work = Work::open(spool, rows).map_err(|error| error.for_user(spool.root(), rows, 0))?;
+    fill(work, spool.root(), io::sink()).map(|(output, _)| output)
+}
+
+/// The BLAKE3 of a file.
+pub(crate) fn digest_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().into())
+}
+
 /// The one place where lines meet the output: any writer, so that a full disk can be had in a test.
 fn fill<W: Write>(work: Work, path: &Path, out: W) -> Result<(Output, W), OutputError> {
     let rows = work.merge.rows();

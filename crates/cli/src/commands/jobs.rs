@@ -1,7 +1,7 @@
 //! `offpeak jobs`: the jobs of the data directory, and what `status` needs to find one of them.
 
 use offpeak_core::job::outcome::Tally;
-use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::units::Usd;
 use offpeak_engine::facts::JobFacts;
 use offpeak_engine::recover::standing;
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::args::JobsArgs;
 use crate::commands::{open_store, store_file};
 use crate::error::{Exit, ExpectedError};
+use crate::jobfile::nearest;
 use crate::settings::Settings;
 
 /// What a job came to so far.
@@ -117,6 +118,39 @@ pub(crate) fn existing_store(
         open_store(&data_dir).map(Some)
     } else {
         Ok(None)
+    }
+}
+
+/// The store, and the job that somebody means by its name or id.
+pub(crate) fn job_named(
+    settings: &Settings,
+    sim: bool,
+    job: &str,
+) -> Result<(Store, JobRecord), ExpectedError> {
+    let nothing = || {
+        ExpectedError::usage(format!("there is no job `{job}`"))
+            .hint("`offpeak jobs` lists them; `offpeak jobs --sim` the simulated ones")
+    };
+    let store = existing_store(settings, sim)?.ok_or_else(nothing)?;
+    if let Some(record) = find(&store, job)? {
+        return Ok((store, record));
+    }
+    let jobs = store.jobs()?;
+    let names = jobs.iter().map(|job| job.name.as_str());
+    Err(match nearest(job, names) {
+        Some(name) => nothing().hint(format!("did you mean `{name}`?")),
+        None => nothing(),
+    })
+}
+
+/// The newest run of a name, or the job of an id.
+fn find(store: &Store, job: &str) -> Result<Option<JobRecord>, ExpectedError> {
+    if let Some(record) = store.latest_run(job)? {
+        return Ok(Some(record));
+    }
+    match JobId::parse(job) {
+        Some(id) => Ok(store.job(&id)?),
+        None => Ok(None),
     }
 }
 

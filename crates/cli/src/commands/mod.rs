@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod sim;
 mod status;
+mod verify;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
@@ -63,6 +64,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Run(args) => run::run(*args, settings),
         Command::Jobs(args) => jobs::jobs(&args, settings),
         Command::Status(args) => status::status(&args, settings),
+        Command::Verify(args) => verify::verify(&args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),
         Command::Replay(args) => replay::replay(&args, settings),

@@ -1,6 +1,6 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
-use offpeak_core::job::shard::{JobId, Shard, ShardRole};
+use offpeak_core::job::shard::{Shard, ShardRole};
 use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
 use offpeak_report::{ShardCount, StatusView, status_text};
@@ -8,9 +8,8 @@ use offpeak_store::{JobRecord, Store};
 use serde_json::json;
 
 use crate::args::StatusArgs;
-use crate::commands::jobs::{Standing, existing_store, spool_of, state};
+use crate::commands::jobs::{Standing, job_named, spool_of, state};
 use crate::error::{Exit, ExpectedError};
-use crate::jobfile::nearest;
 use crate::limits::Limits;
 use crate::settings::{self, Settings};
 use crate::verdict;
@@ -29,22 +28,7 @@ const LIFE: [&str; 9] = [
 ];
 
 pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
-    let nothing = || {
-        ExpectedError::usage(format!("there is no job `{}`", args.job))
-            .hint("`offpeak jobs` lists them; `offpeak jobs --sim` the simulated ones")
-    };
-    let store = existing_store(settings, args.sim)?.ok_or_else(nothing)?;
-    let record = match find(&store, &args.job)? {
-        Some(record) => record,
-        None => {
-            let jobs = store.jobs()?;
-            let names = jobs.iter().map(|job| job.name.as_str());
-            return Err(match nearest(&args.job, names) {
-                Some(name) => nothing().hint(format!("did you mean `{name}`?")),
-                None => nothing(),
-            });
-        }
-    };
+    let (store, record) = job_named(settings, args.sim, &args.job)?;
     let standing = Standing::of(&store, &record, settings, args.sim)?;
     let spool = spool_of(&record, settings, args.sim)?;
     let limits = Limits::read(&spool);
@@ -85,17 +69,6 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         .printer
         .answer(|width| status_text(&view, width), &answer)?;
     Ok(Exit::Success)
-}
-
-/// The newest run of a name, or the job of an id.
-fn find(store: &Store, job: &str) -> Result<Option<JobRecord>, ExpectedError> {
-    if let Some(record) = store.latest_run(job)? {
-        return Ok(Some(record));
-    }
-    match JobId::parse(job) {
-        Some(id) => Ok(store.job(&id)?),
-        None => Ok(None),
-    }
 }
 
 fn view(

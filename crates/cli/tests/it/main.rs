@@ -17,3 +17,4 @@ mod sandbox;
 mod simulator;
 mod tables;
 mod tidy;
+mod verify;

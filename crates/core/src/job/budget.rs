@@ -66,9 +66,7 @@ impl Machine {
         bytes: u64,
         out: &mut Step,
     ) {
-        let mut downwards = self.shards.keys().rev();
-        let last = downwards.find(|no| !no.is_of_leftovers());
-        let last = last.map_or(0, |last| last.0);
+        let second = no.second_part(self.shards.keys());
         let left = self.room().unwrap_or(Usd::ZERO);
         let live = self.live_mut(no);
         live.busy = false;
@@ -81,7 +79,7 @@ impl Machine {
             return;
         }
         let mut tail = live.shard.clone();
-        tail.no = ShardNo(last + 1);
+        tail.no = second;
         tail.rows.from += rows;
         tail.worst = live.shard.worst - worst;
         tail.bytes = live.shard.bytes.saturating_sub(bytes);

@@ -80,6 +80,15 @@ impl ShardNo {
         next
     }
 
+    /// A number for the second part of this shard, if it is cut in two: of the same round, and of none of
+    /// `others`.
+    pub(crate) fn second_part<'a>(self, others: impl Iterator<Item = &'a Self>) -> Self {
+        let within = |no: &Self| no.0 % Self::ROUND;
+        let next = others.map(within).max().map_or(0, |last| last + 1);
+        assert!(next < Self::ROUND, "too many shards");
+        Self(self.0 - within(&self) + next)
+    }
+
     /// Whether it is the number of leftovers.
     #[must_use]
     pub fn is_of_leftovers(self) -> bool {
@@ -301,6 +310,19 @@ pub struct Collection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_shard_stays_in_its_round() {
+        let others = [
+            ShardNo(0),
+            ShardNo(1),
+            ShardNo(4).leftovers(),
+            ShardNo(1 << 30),
+        ];
+        assert_eq!(ShardNo(1).second_part(others.iter()), ShardNo(5));
+        let left = ShardNo(1).leftovers();
+        assert_eq!(left.second_part(others.iter()), ShardNo(5).leftovers());
+    }
 
     #[test]
     fn every_shard_has_a_number_for_what_it_leaves_over() {

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offpeak_core::job::mark::Mark;
 use offpeak_core::job::shard::{JobId, ShardState};
+use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 use offpeak_engine::spec::Need;
+use offpeak_engine::spool::SpoolDir;
+use offpeak_engine::verify::verify;
 use offpeak_sim::{Lane, Profile};
-use offpeak_store::JobState;
+use offpeak_store::{JobRecord, JobState};
 use serde_json::Value;
 
 use crate::case::Case;
@@ -230,11 +233,16 @@ fn store(course: &Course, number: usize, wrong: &mut Vec<String>) {
     let manifest = &finished.manifest;
     let store = course.store();
     let id = JobId::parse(&manifest.job).unwrap();
-    let record = store.job(&id).unwrap();
-    if record.is_none_or(|record| record.state != JobState::Finished) {
+    let finished = |record: &JobRecord| record.state == JobState::Finished;
+    let Some(record) = store.job(&id).unwrap().filter(finished) else {
         wrong.push(format!("job {number}: the store does not know its end"));
         return;
-    }
+    };
+    // What the product says when it is asked for a proof.
+    let spool = SpoolDir::new(course.data_dir().join("jobs").join(&manifest.job));
+    let verdict = verify(&store, &record, &spool, Book::embedded()).unwrap();
+    let doubts = verdict.doubts.iter();
+    wrong.extend(doubts.map(|doubt| format!("job {number}, verify: {doubt}")));
     let mut rows = 0;
     for shard in store.shards(&id).unwrap() {
         match &shard.state {

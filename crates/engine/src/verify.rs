@@ -1,0 +1,339 @@
+//! The proof of a finished job, made again: from the requests in the spool and the answers as they were
+//! received to every line of the output and every picodollar of the manifest.
+//!
+//! Nothing that was summed up before is taken for granted: answers are priced anew from the usage that they
+//! report. Changes nothing. Leaves out what only the upstream knows (`reconcile`).
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
+use offpeak_core::price::Book;
+use offpeak_core::units::{Timestamp, Usd};
+use offpeak_store::{JobRecord, Store};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::error::EngineError;
+use crate::facts::read_facts;
+use crate::finish::Manifest;
+use crate::output::{compose_again, digest_of, read_at};
+use crate::settle::answer::Answer;
+use crate::settle::priced::priced;
+use crate::settle::segment::{Outcome, SegmentReader};
+use crate::spool::{RefsReader, SpoolDir, SpoolError, SpoolReader};
+use crate::start::hex;
+
+/// What was proved: so many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Proved {
+    /// Requests whose bytes are those that were read from the input.
+    pub requests: u64,
+    /// Lines of the output that were made again and are the same.
+    pub lines: u64,
+    /// Answers whose price was found again in the usage that they report.
+    pub answers: u64,
+    /// Their sum.
+    #[serde(rename = "cost_picousd")]
+    pub cost: Usd,
+}
+
+/// Something that cannot be proved.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Doubt {
+    /// A file is gone.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// In words.
+        reason: String,
+    },
+    /// The output is not the one that was written.
+    #[error("{}: it was changed after it was written", path.display())]
+    OutputChanged {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output cannot be made again from the spool.
+    #[error("the output cannot be made again from what was received: {reason}")]
+    OutputDiffers {
+        /// In words.
+        reason: String,
+    },
+    /// A request is not the one that was read.
+    #[error("row {row}: the bytes of its request are not those that were read from the input")]
+    Request {
+        /// The row.
+        row: u64,
+    },
+    /// A number of rows is not what it should be.
+    #[error("{found} {what}, and not {wanted}")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many there should be.
+        wanted: u64,
+    },
+    /// An answer has another price.
+    #[error("row {row}: its answer costs ${}, and ${} was entered", found.to_decimal(), stated.to_decimal())]
+    Price {
+        /// The row.
+        row: u64,
+        /// What its usage comes to.
+        found: Usd,
+        /// What was entered.
+        stated: Usd,
+    },
+    /// Two sums of money differ.
+    #[error("{what}: ${} and ${}", one.to_decimal(), other.to_decimal())]
+    Sums {
+        /// Which.
+        what: String,
+        /// The first.
+        one: Usd,
+        /// The other.
+        other: Usd,
+    },
+}
+
+impl Doubt {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::OutputChanged { .. } => {
+                "what was received is unharmed in the job's directory, but the file is no longer what it \
+                 was: put it back from a backup"
+            }
+            Self::Unreadable { .. } => {
+                "put the file back from a backup; the other files of the job are unharmed"
+            }
+            _ => "keep the job's directory and report it: this is damage or a bug",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was proved.
+    pub proved: Proved,
+    /// What could not be: the first of each kind, at most 20.
+    pub doubts: Vec<Doubt>,
+}
+
+const DOUBTS_MAX: usize = 20;
+
+impl Verdict {
+    fn doubt(&mut self, doubt: Doubt) {
+        if self.doubts.len() < DOUBTS_MAX {
+            self.doubts.push(doubt);
+        }
+    }
+
+    fn same(&mut self, what: impl Into<String>, one: Usd, other: Usd) {
+        if one != other {
+            let what = what.into();
+            self.doubt(Doubt::Sums { what, one, other });
+        }
+    }
+
+    fn count(&mut self, what: &'static str, found: u64, wanted: u64) {
+        if found != wanted {
+            self.doubt(Doubt::Count {
+                what,
+                found,
+                wanted,
+            });
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
+        self.doubt(Doubt::Unreadable {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        });
+    }
+}
+
+/// Proves a finished job again. Blocking.
+///
+/// # Errors
+/// If the store or the manifest cannot be read.
+pub fn verify(
+    store: &Store,
+    record: &JobRecord,
+    spool: &SpoolDir,
+    book: &Book,
+) -> Result<Verdict, EngineError> {
+    let facts = read_facts(record)?;
+    let manifest = Manifest::read(spool)?;
+    let mut verdict = Verdict::default();
+    let shards = store.shards(&record.id)?;
+    requests(spool, &shards, facts.rows - facts.invalid, &mut verdict);
+    output(spool, &manifest, &mut verdict);
+    let mut tally = Tally::default();
+    for shard in &shards {
+        let ShardState::Settled(part) = &shard.state else {
+            verdict.count("shard is not settled", 1, 0);
+            continue;
+        };
+        tally.add(part);
+        let times = [Some(record.created_at), record.finished_at];
+        let prices = Prices {
+            book,
+            models: &facts.models,
+            times: times.into_iter().flatten().collect(),
+        };
+        let found = answers(spool, shard, &prices, &mut verdict);
+        verdict.same(
+            format!("shard {}: answers and store", shard.no),
+            found,
+            part.cost,
+        );
+        verdict.proved.cost += found;
+    }
+    let rows: u64 = manifest.outcomes.values().sum();
+    verdict.count("rows with an outcome", rows, manifest.rows_in);
+    verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
+    verdict.count(
+        "rows settled",
+        tally.outcomes.total() + facts.invalid,
+        facts.rows,
+    );
+    verdict.same(
+        "answers and manifest",
+        verdict.proved.cost,
+        manifest.cost_picousd,
+    );
+    let ledger = store.ledger(&record.id)?;
+    verdict.same("answers and ledger", verdict.proved.cost, ledger.settled);
+    verdict.same(
+        "calls of unknown outcome in manifest and ledger",
+        manifest.unknown_picousd,
+        ledger.unknown,
+    );
+    verdict.same("set aside and not given back", ledger.held, Usd::ZERO);
+    Ok(verdict)
+}
+
+/// Every request is the one that was read, by its digest: those of the shards that rows travelled in first.
+fn requests(spool: &SpoolDir, shards: &[Shard], wanted: u64, verdict: &mut Verdict) {
+    let first = |shard: &&Shard| !shard.no.is_of_leftovers();
+    let mut prove = || -> Result<u64, SpoolError> {
+        let mut rows = SpoolReader::open(spool)?;
+        let mut found = 0;
+        for shard in shards.iter().filter(first) {
+            for reference in RefsReader::open(spool, shard.rows)? {
+                let reference = reference?;
+                let row = rows.read(reference.at)?;
+                found += 1;
+                if row.meta.row == reference.row && row.is_intact() {
+                    verdict.proved.requests += 1;
+                } else {
+                    let row = reference.row;
+                    verdict.doubt(Doubt::Request { row });
+                }
+            }
+        }
+        Ok(found)
+    };
+    match prove() {
+        Ok(found) => verdict.count("requests in the spool", found, wanted),
+        Err(error) => verdict.unreadable(spool.root(), &error),
+    }
+}
+
+/// The output is as it was written, and what was received makes the same one.
+fn output(spool: &SpoolDir, manifest: &Manifest, verdict: &mut Verdict) {
+    match digest_of(&manifest.output) {
+        Ok(digest) if hex(&digest) == manifest.output_blake3 => {}
+        Ok(_) => verdict.doubt(Doubt::OutputChanged {
+            path: manifest.output.clone(),
+        }),
+        Err(error) => verdict.unreadable(&manifest.output, &error),
+    }
+    match compose_again(spool, manifest.rows_in) {
+        Ok(again) if hex(&again.digest) == manifest.output_blake3 => {
+            verdict.proved.lines = again.rows;
+        }
+        Ok(_) => verdict.doubt(Doubt::OutputDiffers {
+            reason: "other bytes come out".to_owned(),
+        }),
+        Err(error) => verdict.doubt(Doubt::OutputDiffers {
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// What answers are priced with.
+struct Prices<'a> {
+    book: &'a Book,
+    models: &'a [String],
+    /// Between which the answers came: a batch's price is that of its creation, which is no longer known
+    /// when it is settled.
+    times: Vec<Timestamp>,
+}
+
+/// Prices the answers of a shard again; returns their sum.
+fn answers(spool: &SpoolDir, shard: &Shard, prices: &Prices<'_>, verdict: &mut Verdict) -> Usd {
+    let path = spool.outcomes(shard.no);
+    match answers_of(spool, shard.no, prices, verdict) {
+        Ok(sum) => sum,
+        Err(error) => {
+            verdict.unreadable(&path, &error);
+            Usd::ZERO
+        }
+    }
+}
+
+fn answers_of(
+    spool: &SpoolDir,
+    shard: ShardNo,
+    prices: &Prices<'_>,
+    verdict: &mut Verdict,
+) -> io::Result<Usd> {
+    let mut segment = SegmentReader::open(&spool.outcomes(shard))?;
+    let Some(path) = segment.answers().path(spool) else {
+        return Ok(Usd::ZERO);
+    };
+    let file = File::open(&path)?;
+    let mut spooled = SpoolReader::open(spool)?;
+    let (mut sum, mut message) = (Usd::ZERO, Vec::new());
+    while let Some(row) = segment.row() {
+        let Outcome::Kept(kept) = segment.read()? else {
+            continue;
+        };
+        read_at(&file, &kept, &mut message)?;
+        let answer = Answer::read(&message).map_err(io::Error::other)?;
+        let meta = spooled.meta(kept.at)?;
+        let asked = prices.models.get(usize::from(meta.model));
+        let asked = asked.map_or("", String::as_str);
+        let mut found = None;
+        for at in &prices.times {
+            let models = [&*answer.model, asked];
+            let priced = priced(prices.book, kept.route.lane, *at, models, &answer.usage);
+            let cost = priced.map_err(io::Error::other)?.cost;
+            if cost == kept.cost || found.is_none() {
+                found = Some(cost);
+            }
+        }
+        let found = found.unwrap_or_default();
+        if found == kept.cost {
+            verdict.proved.answers += 1;
+        } else {
+            verdict.doubt(Doubt::Price {
+                row,
+                found,
+                stated: kept.cost,
+            });
+        }
+        sum += found;
+    }
+    Ok(sum)
+}
