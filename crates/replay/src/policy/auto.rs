@@ -89,6 +89,7 @@ impl Auto {
             }
             self.at_gates(now, out, |gate, acts| gate.refused(now, call, acts));
         }
+        self.patient.declined(now, calls, out);
         self.let_out(now, out);
     }
 

@@ -241,6 +241,26 @@ impl Patient {
         self.hold_the_line(now, out);
     }
 
+    /// Calls that are given up before they were sent. A batch without any is as good as ended.
+    pub(crate) fn declined(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
+        let mut emptied = Vec::new();
+        for call in calls {
+            self.calls.remove(call);
+            let mut shards = self.shards.iter_mut();
+            let Some((&number, shard)) = shards.find(|(_, shard)| shard.calls.contains(call))
+            else {
+                continue;
+            };
+            shard.calls.retain(|other| other != call);
+            if shard.calls.is_empty() {
+                emptied.push(number);
+            }
+        }
+        for number in emptied {
+            self.ended(now, number, &[], out);
+        }
+    }
+
     /// The calls that go out at once now.
     pub(crate) fn due(&mut self, now: Timestamp, out: &mut Vec<Action>) -> Vec<Arc<Visible>> {
         let mut due = Vec::new();
