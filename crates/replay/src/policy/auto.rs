@@ -8,6 +8,7 @@ use std::sync::Arc;
 use offpeak_core::gate::{Act, CacheGate, Call};
 use offpeak_core::plan::Timing;
 use offpeak_core::units::Timestamp;
+use offpeak_sim::Lane;
 
 use crate::game::{Action, Event, Item, Visible};
 
@@ -68,6 +69,12 @@ impl Auto {
                 let (model, ping) = self.ping(ping);
                 self.gate(&model).ping_refused(ping);
             }
+            Event::Done {
+                item: Item::Call(call),
+                lane: Lane::Batch,
+                tally,
+                ..
+            } => self.patient.row_read(call, tally.read.into()),
             Event::Done { .. } => {}
             Event::Ended { shard, rows } => self.patient.ended(now, shard, &rows, out),
             Event::Wake => {
