@@ -20,9 +20,6 @@ const FIRST_BYTE: i64 = 800_000;
 /// Half of the smallest tier's limit.
 const SYNC_PER_MINUTE: u32 = 500;
 
-/// Generated tokens a second of a synchronous answer.
-const TOKENS_PER_SECOND: i64 = 80;
-
 /// What keeps calls back.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pressure {
@@ -85,7 +82,7 @@ impl Options {
         }
     }
 
-    fn rules(&self) -> RefereeRules {
+    pub(crate) fn rules(&self) -> RefereeRules {
         RefereeRules {
             seed: self.seed,
             profile: self.profile,
@@ -169,11 +166,7 @@ pub fn replay(
     let free = &calm.pressure;
     let naive = Game::new(trace, calm.rules(), false);
     let naive = naive.run(&mut Policy::new(PolicyName::Sync, &facts, free, seed))?;
-    let answer = |call: usize| {
-        let generated = i64::from(trace.calls[call].output) * 1_000_000 / TOKENS_PER_SECOND;
-        Span::from_micros(FIRST_BYTE + generated)
-    };
-    let soonest = least(trace, pressure.limits.as_ref(), pressure.outage, answer);
+    let soonest = least(trace, &options.rules());
     let one = |&name: &PolicyName| {
         let game = Game::new(trace, options.rules(), !pressure.is_none());
         let record = game.run(&mut Policy::new(name, &facts, pressure, seed))?;

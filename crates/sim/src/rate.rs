@@ -112,6 +112,14 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Of a pool's requests, input and output tokens.
+    pub(crate) fn of_calls(&self, pool: Pool) -> [u64; 3] {
+        let meters = [Meter::Requests, Meter::InputTokens, Meter::OutputTokens];
+        meters.map(|meter| self.of(pool, meter).into())
+    }
+}
+
 /// Whose buckets; pools are independent of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pool {

@@ -54,6 +54,22 @@ pub struct RefereeRules {
     pub prices_at: i64,
 }
 
+impl RefereeRules {
+    /// From a call to the end of an answer of so many tokens, µs.
+    #[must_use]
+    pub fn answer_takes(&self, output: u32) -> i64 {
+        self.first_byte + i64::from(output) * SECOND / TOKENS_PER_SECOND
+    }
+
+    /// The limits a minute of this model's requests, input and output tokens, where they are enforced.
+    #[must_use]
+    pub fn limits_of(&self, model: &str) -> Option<[u64; 3]> {
+        let model = Book::embedded().find(model, self.prices_at)?;
+        let pool = Pool::Models(Book::embedded().model(model).class);
+        self.limits.enforced.then(|| self.limits.of_calls(pool))
+    }
+}
+
 /// A time in which the API is overloaded (529).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
@@ -250,7 +266,7 @@ impl Referee {
             tally,
             pico,
             begins,
-            ends: begins + i64::from(row.output) * SECOND / TOKENS_PER_SECOND,
+            ends: now + self.rules.answer_takes(row.output),
             left: left.and_then(|left| left.try_into().ok()),
         }))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use offpeak_core::gate::{Act, CacheGate, Call};
 use offpeak_core::plan::Timing;
 use offpeak_core::units::Timestamp;
+use offpeak_sim::Lane;
 
 use crate::game::{Action, Event, Item, Visible};
 
@@ -68,6 +69,12 @@ impl Auto {
                 let (model, ping) = self.ping(ping);
                 self.gate(&model).ping_refused(ping);
             }
+            Event::Done {
+                item: Item::Call(call),
+                lane: Lane::Batch,
+                tally,
+                ..
+            } => self.patient.row_read(call, tally.read.into()),
             Event::Done { .. } => {}
             Event::Ended { shard, rows } => self.patient.ended(now, shard, &rows, out),
             Event::Wake => {
@@ -83,13 +90,13 @@ impl Auto {
 
     /// Calls that it wanted to send, and that are given up.
     pub(crate) fn declined(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
-        self.patient.given_up(now, calls, out);
         for &call in calls {
             if let Some(doors) = &mut self.doors {
                 doors.withdrawn(now, call);
             }
             self.at_gates(now, out, |gate, acts| gate.refused(now, call, acts));
         }
+        self.patient.declined(now, calls, out);
         self.let_out(now, out);
     }
 

@@ -3,18 +3,21 @@
 //!
 //! Calls are collected until the earliest of them could not wait any longer for two batches and the
 //! reserve to do without them; a job's calls go when the last of them has come. One row for each
-//! prefix goes ahead, level by level, and the others follow when its batch has ended. Whatever has not
+//! prefix goes ahead, level by level, and the others follow when its batch has ended; whether that helps
+//! is seen with a few groups first (`scout`). Whatever has not
 //! come back when the synchronous lane needs all the time that is left is cancelled and sent there, at
 //! a cautious pace (`line`).
 
 mod line;
+mod scout;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use offpeak_core::gate::{Block, Marks};
 use offpeak_core::plan::{
-    Crossing, Marking, NodeId, Timing, Trie, best_marks, marked_cost, warmed_crossings,
+    Crossing, HitPosterior, Marking, NodeId, Timing, Trie, best_marks, marked_cost,
+    warmed_crossings,
 };
 use offpeak_core::price::Rates;
 use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
@@ -23,6 +26,7 @@ use offpeak_wire::limits::{MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
 use crate::game::{Action, RowFate, Visible};
 
 use super::Facts;
+use scout::Scouted;
 
 /// How long a call without a deadline waits for company.
 const COLLECTED: Span = Span::from_secs(3_600);
@@ -60,6 +64,11 @@ pub(crate) struct Patient {
     expired: BTreeSet<usize>,
     /// The last moment at which nothing has to be given up.
     line: Option<Timestamp>,
+    /// What rows behind canaries have shown of their model's cache, and who waits for that.
+    shown: BTreeMap<String, HitPosterior>,
+    scouted: BTreeMap<String, Scouted>,
+    /// Tokens read by rows whose batch is about to end.
+    read: HashMap<usize, u64>,
     /// The next moment that was asked for.
     woken: Option<Timestamp>,
 }
@@ -109,6 +118,8 @@ struct Campaign {
     alone: bool,
     level: u32,
     again: u32,
+    /// What its first batch behind the canaries read is known.
+    told: bool,
 }
 
 /// A call with its marks and the nodes that they stand at.
@@ -142,6 +153,9 @@ impl Patient {
             settled: Timestamp::EPOCH,
             expired: BTreeSet::new(),
             line: None,
+            shown: BTreeMap::new(),
+            scouted: BTreeMap::new(),
+            read: HashMap::new(),
             woken: None,
         }
     }
@@ -198,7 +212,11 @@ impl Patient {
         if self.line.is_some_and(|line| line <= now) {
             self.hold_the_line(now, out);
         }
-        for at in [self.queue.flush_at(), self.line].into_iter().flatten() {
+        self.stop_waiting(now, out);
+        for at in [self.queue.flush_at(), self.line, self.waits_until()]
+            .into_iter()
+            .flatten()
+        {
             self.wake_at(at, out);
         }
     }
@@ -214,6 +232,7 @@ impl Patient {
         let Some(shard) = self.shards.remove(&shard) else {
             return;
         };
+        self.learn(now, &shard, rows, out);
         let mut again = Vec::new();
         for &(call, fate) in rows {
             match fate {
@@ -241,22 +260,23 @@ impl Patient {
         self.hold_the_line(now, out);
     }
 
-    /// Rows that are given up instead of being sent. A batch of which nothing was sent has ended.
-    pub(crate) fn given_up(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
-        let calls: BTreeSet<usize> = calls.iter().copied().collect();
-        let mut over = Vec::new();
-        for (&number, shard) in &mut self.shards {
-            let before = shard.calls.len();
-            shard.calls.retain(|call| !calls.contains(call));
-            if shard.calls.is_empty() && before > 0 {
-                over.push(number);
+    /// Calls that are given up before they were sent. A batch without any is as good as ended.
+    pub(crate) fn declined(&mut self, now: Timestamp, calls: &[usize], out: &mut Vec<Action>) {
+        let mut emptied = Vec::new();
+        for call in calls {
+            self.calls.remove(call);
+            let mut shards = self.shards.iter_mut();
+            let Some((&number, shard)) = shards.find(|(_, shard)| shard.calls.contains(call))
+            else {
+                continue;
+            };
+            shard.calls.retain(|other| other != call);
+            if shard.calls.is_empty() {
+                emptied.push(number);
             }
         }
-        for call in &calls {
-            self.calls.remove(call);
-        }
-        for shard in over {
-            self.ended(now, shard, &[], out);
+        for number in emptied {
+            self.ended(now, number, &[], out);
         }
     }
 
@@ -361,13 +381,19 @@ impl Patient {
         // What shares nothing waits for nobody; the others for the canaries of a few groups at most.
         let together = shared.len().div_ceil(CAMPAIGNS).clamp(1, CANARIES);
         let shared = shared.chunks(together).map(<[_]>::to_vec);
-        for groups in std::iter::once(alone).chain(shared) {
+        let mut campaign = |groups: Vec<(Option<NodeId>, Vec<Marked>)>| {
             let rows: Vec<Marked> = groups.into_iter().flat_map(|(_, rows)| rows).collect();
-            if !rows.is_empty() {
+            (!rows.is_empty()).then(|| {
                 self.campaigns.push(Campaign::new(now, rows));
-                self.go_on(now, self.campaigns.len() - 1, out);
-            }
+                self.campaigns.len() - 1
+            })
+        };
+        let alone = campaign(alone);
+        let shared: Vec<usize> = shared.filter_map(campaign).collect();
+        if let Some(alone) = alone {
+            self.go_on(now, alone, out);
         }
+        self.set_out(now, model, shared, out);
     }
 
     fn expected_cost(&self, marking: &Marking, rates: &Rates, calls: &[usize]) -> Usd {
@@ -476,6 +502,7 @@ impl Campaign {
             alone: false,
             level: 0,
             again: 0,
+            told: false,
         };
         for Marked { call, marks, nodes } in rows {
             campaign.waiting.push(call);
@@ -529,6 +556,7 @@ impl Campaign {
                 alone: false,
                 level: self.level,
                 again: 0,
+                told: false,
             }
         };
         groups.chunks(together).map(part).collect()

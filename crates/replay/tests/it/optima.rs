@@ -215,3 +215,32 @@ fn a_gateways_day() {
     assert!(scores[0].realised_to_bound <= 1.02, "{:?}", scores[0]);
     assert!(scores[0].realised < scores[1].realised);
 }
+
+/// A canary warms one cache of several, and the rows behind it meet the others: where they show that,
+/// the rest goes without marks.
+#[test]
+fn small_groups_over_several_caches_cost_no_more_than_a_plain_batch() {
+    for (domains, profile) in [
+        (4, Profile::Fast),
+        (16, Profile::Fast),
+        (16, Profile::Normal),
+    ] {
+        for seed in 0..2 {
+            let options = Options {
+                domains,
+                profile,
+                seed,
+                ..quiet()
+            };
+            let trace = Workload::W9.generate(seed);
+            let [own, plain] =
+                [PolicyName::Auto, PolicyName::Batch].map(|policy| under(&trace, policy, &options));
+            assert_eq!(own.deadline_misses, 0);
+            let times = own.realised.ratio_to(plain.realised).unwrap();
+            assert!(
+                times <= 1.02,
+                "{domains} caches, {profile:?}, {seed}: {times}"
+            );
+        }
+    }
+}

@@ -214,3 +214,27 @@ proptest! {
         }
     }
 }
+
+/// A row that goes ahead of others and isn't paid for must not keep them waiting.
+#[test]
+fn rows_behind_one_that_the_budget_does_not_pay_for_are_answered_or_given_up() {
+    let mut trace = Workload::W1.generate(0);
+    trace.calls.truncate(300);
+    for call in &mut trace.calls {
+        call.deadline = None;
+    }
+    let naive = under(&trace, PolicyName::Sync, &quiet()).naive;
+    for percent in [0, 1, 5, 20, 60] {
+        let budget = Usd::from_pico(naive.pico() * percent / 100 + 1_000_000_000);
+        let options = Options {
+            pressure: Pressure {
+                budget: Some(budget),
+                ..Pressure::default()
+            },
+            ..quiet()
+        };
+        let score = under(&trace, PolicyName::Auto, &options);
+        assert!(score.budget_left >= Some(Usd::ZERO), "{score:?}");
+        assert!(score.declined + score.attempts >= 300, "{score:?}");
+    }
+}
