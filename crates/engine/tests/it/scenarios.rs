@@ -25,6 +25,17 @@ fn ended(life: Life) -> RunEnd {
     }
 }
 
+/// Rows without a common beginning.
+fn short_rows(count: u32) -> String {
+    let own = |row: u32| {
+        format!(
+            "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"claude-haiku-5-5\",\
+             \"max_tokens\":100,\"messages\":[{{\"role\":\"user\",\"content\":\"{row}\"}}]}}}}\n"
+        )
+    };
+    (0..count).map(own).collect()
+}
+
 #[test]
 fn a_quiet_day_saves_what_the_plan_says() {
     let mut lab = Lab::new(1, Config::default(), &rows(1, 200));
@@ -89,6 +100,36 @@ fn an_empty_disk_finds_the_batches_of_its_earlier_life() {
     lab.lose_the_disk();
     let manifest = finished(lab.live(None));
     lab.check(&manifest, 40);
+}
+
+#[test]
+fn an_empty_disk_finds_the_batches_that_a_budget_had_cut() {
+    // The budget holds a part of the rows, so the first shard was cut before it was sent. A life that knows
+    // nothing of the cut sees a running batch of a size that none of its shards has.
+    let mut lab = Lab::new(15, Config::default(), &short_rows(12));
+    lab.choice.past_guard = true;
+    lab.spec.budget = Some(Usd::from_pico(300_000_000));
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(60))),
+        Life::Crashed
+    ));
+    lab.lose_the_disk();
+    let mut end = lab.live(None);
+    while let Life::Ended(stopped) = end {
+        assert!(
+            matches!(
+                *stopped,
+                RunEnd::Stopped {
+                    stop: Stop::Budget { .. },
+                    ..
+                }
+            ),
+            "{stopped:?}"
+        );
+        lab.spec.budget = lab.spec.budget.map(|budget| budget + budget);
+        end = lab.live(None);
+    }
+    lab.check(&finished(end), 12);
 }
 
 #[test]
