@@ -40,6 +40,7 @@ pub(crate) struct Actor {
     job: JobId,
     facts: JobFacts,
     scout: bool,
+    budget: Option<Usd>,
     spool: SpoolDir,
     upstream: Upstream,
     journal: JournalWriter,
@@ -61,6 +62,7 @@ impl Actor {
             job: job.record.id.clone(),
             facts: job.facts.clone(),
             scout: job.scout,
+            budget: job.settings.budget,
             spool: job.spool.clone(),
             recovered,
             rows: Mutex::default(),
@@ -162,6 +164,8 @@ impl Actor {
         let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
         let kept = Span::from_secs(days * 86_400);
         let mut found = Scouted::default();
+        let mut sizes = sizes.to_vec();
+        sizes.extend(self.cut_by_the_budget().await?);
         let batches = match self.upstream.list(now - kept).await {
             Ok(batches) => batches,
             Err(failure) => return Ok(Err(failure)),
@@ -199,6 +203,30 @@ impl Actor {
         }
         found.ours = unowned;
         Ok(Ok(found))
+    }
+
+    /// Rows that the first shard would be cut to: an earlier life had the budget to spend that this one
+    /// has, or, with a deadline, half of it for the batch.
+    async fn cut_by_the_budget(&self) -> Result<Vec<u64>, EngineError> {
+        let Some(budget) = self.budget else {
+            return Ok(Vec::new());
+        };
+        let (store, job, spool) = (
+            Arc::clone(&self.engine.store),
+            self.job.clone(),
+            self.spool.clone(),
+        );
+        blocking(move || {
+            let shards = store.shards(&job)?;
+            let unsent = |s: &&Shard| s.lane == Lane::Batch && s.state == ShardState::Planned;
+            let Some(first) = shards.iter().find(unsent) else {
+                return Ok(Vec::new());
+            };
+            let half = Usd::from_pico(budget.pico() / 2);
+            let rows = |most| Ok(u64::from(fit(&spool, first, Some(most))?.rows));
+            [budget, half].into_iter().map(rows).collect()
+        })
+        .await
     }
 
     fn may_still_run(&self, batch: &BatchObject, now: Timestamp) -> bool {
@@ -289,7 +317,8 @@ impl Actor {
         *self.results.lock().expect("nothing panics in here") = Some((no, results));
         let flawed = census.missing + census.malformed;
         Ok(match () {
-            () if census.is_foreign() => CollectAnswer::Foreign,
+            // A batch of ours has no line of another; one that was taken for ours may have some of each.
+            () if census.foreign > 0 => CollectAnswer::Foreign,
             () if flawed > 0 => CollectAnswer::Flawed { rows: flawed },
             () => CollectAnswer::Complete,
         })

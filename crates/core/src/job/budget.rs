@@ -66,7 +66,6 @@ impl Machine {
         bytes: u64,
         out: &mut Step,
     ) {
-        let second = no.second_part(self.shards.keys());
         let left = self.room().unwrap_or(Usd::ZERO);
         let live = self.live_mut(no);
         live.busy = false;
@@ -76,13 +75,33 @@ impl Machine {
             return;
         }
         if rows >= live.shard.rows.len() {
+            // It was thought to be dearer than it is.
+            live.shard.worst = worst;
             return;
         }
+        let rest = (
+            live.shard.worst - worst,
+            live.shard.bytes.saturating_sub(bytes),
+        );
+        self.cut(no, rows, (worst, bytes), rest, out);
+    }
+
+    /// Cuts a planned shard behind its first `rows`. What the two parts cost at the most, and their bytes,
+    /// the caller says.
+    pub(crate) fn cut(
+        &mut self,
+        no: ShardNo,
+        rows: u32,
+        (worst, bytes): (Usd, u64),
+        rest: (Usd, u64),
+        out: &mut Step,
+    ) {
+        let second = no.second_part(self.shards.keys());
+        let live = self.live_mut(no);
         let mut tail = live.shard.clone();
         tail.no = second;
         tail.rows.from += rows;
-        tail.worst = live.shard.worst - worst;
-        tail.bytes = live.shard.bytes.saturating_sub(bytes);
+        (tail.worst, tail.bytes) = rest;
         live.shard.rows.to = live.shard.rows.from + rows;
         live.shard.worst = worst;
         live.shard.bytes = bytes;

@@ -59,23 +59,34 @@ impl Machine {
                 .shards
                 .values()
                 .filter(|l| l.shard.state == ShardState::Planned);
-            let rows = unsent.map(|l| u64::from(l.shard.rows.len())).collect();
+            let mut rows: Vec<u64> = unsent.map(|l| u64::from(l.shard.rows.len())).collect();
+            if self.facts.budget.is_some() && self.memory_was_lost() {
+                // The life before may have cut them anywhere.
+                rows = (1..=rows.into_iter().max().unwrap_or(0)).collect();
+            }
             out.acts.push(Act::Scout { rows });
         }
     }
 
     /// What a shard has left over may have been sent by the life before, too, if that shard was.
     pub(crate) fn scout_again(&mut self) {
-        let memory_was_lost = self.shards.values().any(|l| l.shard.found);
-        if self.facts.scout && memory_was_lost && self.scouting != Scouting::Busy {
+        if self.facts.scout && self.memory_was_lost() && self.scouting != Scouting::Busy {
             self.scouting = Scouting::Wanted;
         }
+    }
+
+    fn memory_was_lost(&self) -> bool {
+        self.taken_back() > 0
+    }
+
+    fn taken_back(&self) -> usize {
+        self.shards.values().filter(|l| l.shard.found).count()
     }
 
     pub(crate) fn on_scouted(&mut self, now: Timestamp, scouted: Scouted, out: &mut Step) {
         let Scouted {
             failed,
-            ours,
+            mut ours,
             suspects,
         } = scouted;
         self.scouting = Scouting::Again(now + AFTER_FAILURE);
@@ -88,15 +99,20 @@ impl Machine {
             Some(_) => return,
             None => {}
         }
+        // What a budget cut has its numbers in the order in which it was cut.
+        ours.sort_by_key(|found| (found.created_at, found.shard));
+        let known = self.taken_back();
         for found in ours {
             self.take_back(now, found, out);
         }
+        // Behind one that the budget cut there may be others.
+        let looks_again = self.facts.budget.is_some() && self.taken_back() > known;
         // A batch that runs cannot be told from another of its size; paying twice is worse than
         // waiting until its results say whose it is.
-        self.scouting = if suspects.is_empty() {
-            Scouting::Done
-        } else {
-            Scouting::Again(now + WHILE_IT_RUNS)
+        self.scouting = match () {
+            () if looks_again && self.stop.is_none() => Scouting::Again(now + AFTER_FAILURE),
+            () if suspects.is_empty() => Scouting::Done,
+            () => Scouting::Again(now + WHILE_IT_RUNS),
         };
     }
 
@@ -108,6 +124,19 @@ impl Machine {
             rows,
             created_at,
         } = found;
+        let cut = |s: &Shard| {
+            let unsent = s.state == ShardState::Planned && s.lane == Lane::Batch;
+            unsent && u64::from(s.rows.len()) > rows
+        };
+        if self.facts.budget.is_some()
+            && let Some(live) = self.shards.get(&no).filter(|live| cut(&live.shard))
+        {
+            // What the parts can cost at the most is not known here: as much as the whole, until somebody
+            // measures.
+            let whole = (live.shard.worst, live.shard.bytes);
+            let first = u32::try_from(rows).expect("fewer than its shard has");
+            self.cut(no, first, whole, whole, out);
+        }
         let fits = |s: &Shard| u64::from(s.rows.len()) == rows;
         match self.shards.get_mut(&no) {
             // Its shard has taken it on trust; the search does not know that, as nobody owns it for certain.

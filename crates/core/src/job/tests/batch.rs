@@ -559,6 +559,34 @@ fn a_batch_that_its_shard_has_taken_on_trust_is_no_other_when_a_search_finds_it(
 }
 
 #[test]
+fn a_batch_of_an_earlier_life_that_the_budget_had_cut_is_cut_again() {
+    let facts = Facts {
+        scout: true,
+        budget: Some(dollars(2)),
+        ..facts()
+    };
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 3)]);
+    bench.wake();
+    let ours = vec![OurBatch {
+        shard: ShardNo(0),
+        batch: batch_id("before"),
+        rows: 2,
+        created_at: bench.now,
+    }];
+    let acts = bench.step(Event::Scouted(Scouted {
+        ours,
+        ..Scouted::default()
+    }));
+    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("before"))]);
+    assert_eq!((bench.state(0), bench.state(1)), ("in_progress", "planned"));
+    let rows = |no| bench.stored[&ShardNo(no)].rows;
+    assert_eq!((rows(0).to, rows(1).from, rows(1).to), (2, 2, 3));
+    // Behind it there may be others, of any size.
+    let rows = vec![1];
+    assert!(bench.pass(10).contains(&Act::Scout { rows }));
+}
+
+#[test]
 fn a_key_that_may_not_even_look_stops_the_job() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
     bench.wake();
