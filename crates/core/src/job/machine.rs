@@ -263,7 +263,7 @@ impl Machine {
                 ShardState::Planned | ShardState::Running | ShardState::Settled(_)
             )
         };
-        self.scouting == Scouting::Busy
+        self.scouting.is_busy()
             || self.sync.is_flying()
             || self.sync.is_fetching()
             || self.shards.values().any(|l| l.busy)

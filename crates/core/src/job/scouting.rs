@@ -19,7 +19,10 @@ const WHILE_IT_RUNS: Span = Span::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scouting {
     Wanted,
-    Busy,
+    /// One is under way; `stale` if rows were left over since it began, which it does not look for.
+    Busy {
+        stale: bool,
+    },
     /// Look again then.
     Again(Timestamp),
     Done,
@@ -27,9 +30,12 @@ pub(crate) enum Scouting {
 
 impl Scouting {
     /// Before its first submission every job knocks, to learn the server's time. One whose memory may
-    /// be lost looks whenever it has something unsent: the life before may have stopped at any point.
+    /// be lost looks whenever it has something unsent: the life before may have stopped at any point. If
+    /// it was lost, that holds for calls too: the life before may have had the time for a batch of them.
     pub(crate) fn at_start(facts: &Facts, shards: &[Shard]) -> Self {
-        let unsent = |s: &Shard| s.lane == Lane::Batch && s.state == ShardState::Planned;
+        let was_lost = shards.iter().any(|s| s.found);
+        let unsent =
+            |s: &Shard| s.state == ShardState::Planned && (s.lane == Lane::Batch || was_lost);
         let all_unsent = shards.iter().all(|s| s.state == ShardState::Planned);
         if shards.iter().any(unsent) && (facts.scout || all_unsent) {
             Self::Wanted
@@ -38,10 +44,14 @@ impl Scouting {
         }
     }
 
+    pub(crate) fn is_busy(self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
     pub(crate) fn next_look(self) -> Option<Timestamp> {
         match self {
             Self::Again(at) => Some(at),
-            Self::Wanted | Self::Busy | Self::Done => None,
+            Self::Wanted | Self::Busy { .. } | Self::Done => None,
         }
     }
 }
@@ -51,10 +61,10 @@ impl Machine {
         let wanted = match self.scouting {
             Scouting::Wanted => true,
             Scouting::Again(at) => now >= at,
-            Scouting::Busy | Scouting::Done => false,
+            Scouting::Busy { .. } | Scouting::Done => false,
         };
         if wanted {
-            self.scouting = Scouting::Busy;
+            self.scouting = Scouting::Busy { stale: false };
             let unsent = self
                 .shards
                 .values()
@@ -70,8 +80,11 @@ impl Machine {
 
     /// What a shard has left over may have been sent by the life before, too, if that shard was.
     pub(crate) fn scout_again(&mut self) {
-        if self.facts.scout && self.memory_was_lost() && self.scouting != Scouting::Busy {
-            self.scouting = Scouting::Wanted;
+        if self.facts.scout && self.memory_was_lost() {
+            self.scouting = match self.scouting {
+                Scouting::Busy { .. } => Scouting::Busy { stale: true },
+                Scouting::Wanted | Scouting::Again(_) | Scouting::Done => Scouting::Wanted,
+            };
         }
     }
 
@@ -89,6 +102,7 @@ impl Machine {
             mut ours,
             suspects,
         } = scouted;
+        let stale = self.scouting == Scouting::Busy { stale: true };
         self.scouting = Scouting::Again(now + AFTER_FAILURE);
         match failed {
             Some((kind, message)) if is_fatal(kind) => {
@@ -110,6 +124,7 @@ impl Machine {
         // A batch that runs cannot be told from another of its size; paying twice is worse than
         // waiting until its results say whose it is.
         self.scouting = match () {
+            () if stale => Scouting::Wanted,
             () if looks_again && self.stop.is_none() => Scouting::Again(now + AFTER_FAILURE),
             () if suspects.is_empty() => Scouting::Done,
             () => Scouting::Again(now + WHILE_IT_RUNS),

@@ -4,10 +4,10 @@ use offpeak_wire::batch::BatchStatus;
 use offpeak_wire::error::ErrorKind;
 use offpeak_wire::request::Ttl;
 
-use super::{Bench, batch_id, canary, dollars, facts, shard};
+use super::{Bench, batch_id, canary, dollars, facts, listed, lost, shard, submitted};
 use crate::job::event::{
-    Act, CollectAnswer, Event, Leftovers, Listing, OurBatch, Owner, PollAnswer, Scouted, SeenBatch,
-    Sent, Settlement, Stop, SubmitAnswer,
+    Act, CollectAnswer, Event, Leftovers, Listing, Owner, PollAnswer, Sent, Settlement, Stop,
+    SubmitAnswer,
 };
 use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
 use crate::job::outcome::Tally;
@@ -15,34 +15,6 @@ use crate::job::shard::{ShardNo, ShardState};
 use crate::job::{Facts, Status};
 use crate::price::Lane;
 use crate::units::{Span, Timestamp};
-
-fn lost(sent: Sent) -> SubmitAnswer {
-    SubmitAnswer::Lost { sent }
-}
-
-fn submitted(no: u32, answer: SubmitAnswer) -> Event {
-    Event::Submitted {
-        shard: ShardNo(no),
-        answer,
-    }
-}
-
-fn listed(bench: &Bench, no: u32, seen: &[(&str, u64, Owner)]) -> Event {
-    let seen = seen.iter().map(|(name, rows, owner)| SeenBatch {
-        batch: batch_id(name),
-        created_at: bench.now,
-        rows: *rows,
-        owner: *owner,
-    });
-    let listing = Listing {
-        server_now: bench.now,
-        seen: seen.collect(),
-    };
-    Event::Listed {
-        shard: ShardNo(no),
-        listing: Ok(listing),
-    }
-}
 
 /// A bench whose only shard was sent whole and never answered.
 fn in_doubt(rows: u32) -> Bench {
@@ -193,81 +165,6 @@ fn a_batch_not_proved_ours_is_never_canceled() {
         acts.iter().all(|act| !matches!(act, Act::Cancel(..))),
         "{acts:?}"
     );
-}
-
-#[test]
-fn an_earlier_life_is_found_before_anything_is_sent() {
-    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    assert_eq!(bench.wake(), [Act::Scout { rows: vec![3] }]);
-    let ours = vec![OurBatch {
-        shard: ShardNo(0),
-        batch: batch_id("before"),
-        rows: 3,
-        created_at: bench.now,
-    }];
-    let acts = bench.step(Event::Scouted(Scouted {
-        failed: None,
-        ours,
-        suspects: Vec::new(),
-    }));
-    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("before"))]);
-}
-
-#[test]
-fn a_running_batch_that_may_be_ours_is_waited_for() {
-    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    bench.wake();
-    let suspects = vec![batch_id("maybe")];
-    let scouted = Scouted {
-        failed: None,
-        ours: Vec::new(),
-        suspects,
-    };
-    assert_eq!(bench.step(Event::Scouted(scouted)), []);
-    assert_eq!(bench.pass(60), [Act::Scout { rows: vec![3] }]);
-    assert_eq!(
-        bench.step(Event::Scouted(Scouted::default())),
-        [Act::Prepare(ShardNo(0))]
-    );
-}
-
-#[test]
-fn what_an_earlier_life_left_over_is_looked_for_before_it_is_sent_again() {
-    let mut bench = Bench::new(
-        Facts {
-            scout: true,
-            ..facts()
-        },
-        vec![shard(0, Lane::Batch, 3)],
-    );
-    bench.wake();
-    let leftovers = ShardNo(0).leftovers();
-    let found = |shard, batch, rows, now| OurBatch {
-        shard,
-        batch: batch_id(batch),
-        rows,
-        created_at: now,
-    };
-    // Both of its batches are there; the second is of rows that this life has not left over yet.
-    let ours = vec![
-        found(ShardNo(0), "first", 3, bench.now),
-        found(leftovers, "second", 1, bench.now),
-    ];
-    let acts = bench.step(Event::Scouted(Scouted {
-        ours,
-        ..Scouted::default()
-    }));
-    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("first"))]);
-    bench.end_batch(0);
-    assert_eq!(
-        bench.settle(0, &[Succeeded, Succeeded], 1),
-        [Act::Scout { rows: vec![1] }]
-    );
-    let acts = bench.step(Event::Scouted(Scouted {
-        ours: vec![found(leftovers, "second", 1, bench.now)],
-        ..Scouted::default()
-    }));
-    assert_eq!(acts, [Act::Poll(leftovers, batch_id("second"))]);
 }
 
 #[test]
@@ -502,102 +399,6 @@ fn an_interrupt_leaves_the_batch_upstream() {
     assert!(matches!(
         bench.stored[&ShardNo(0)].state,
         ShardState::InProgress(_)
-    ));
-}
-
-#[test]
-fn a_batch_of_an_earlier_life_that_was_cut_differently_stops_the_job() {
-    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    bench.wake();
-    let ours = vec![OurBatch {
-        shard: ShardNo(0),
-        batch: batch_id("before"),
-        rows: 2,
-        created_at: bench.now,
-    }];
-    bench.step(Event::Scouted(Scouted {
-        ours,
-        ..Scouted::default()
-    }));
-    assert!(matches!(
-        bench.status(),
-        Status::Stopped(Stop::Upstream { .. })
-    ));
-}
-
-#[test]
-fn a_batch_that_its_shard_has_taken_on_trust_is_no_other_when_a_search_finds_it() {
-    // The answer to a create is lost, the batch is taken for the shard's own because it fits, and then the
-    // process dies. Until its results are read nobody owns the batch for certain, so the search of the
-    // next life finds it: among those that run, and when it has ended, with the mark of its shard.
-    let facts = Facts {
-        scout: true,
-        past_guard: true,
-        ..facts()
-    };
-    let shards = vec![shard(0, Lane::Batch, 3), shard(1, Lane::Batch, 4)];
-    let mut bench = Bench::new(facts, shards);
-    bench.begin();
-    bench.prepare(0);
-    bench.step(submitted(0, lost(Sent::Whole)));
-    bench.step(listed(&bench, 0, &[("own", 3, Owner::Untold)]));
-    assert_eq!(bench.state(0), "in_progress");
-    bench.restart();
-    bench.wake();
-    let ours = vec![OurBatch {
-        shard: ShardNo(0),
-        batch: batch_id("own"),
-        rows: 3,
-        created_at: bench.now,
-    }];
-    let acts = bench.step(Event::Scouted(Scouted {
-        ours,
-        ..Scouted::default()
-    }));
-    assert_eq!(bench.status(), Status::Going);
-    assert_eq!(acts, [Act::Prepare(ShardNo(1))]);
-}
-
-#[test]
-fn a_batch_of_an_earlier_life_that_the_budget_had_cut_is_cut_again() {
-    let facts = Facts {
-        scout: true,
-        budget: Some(dollars(2)),
-        ..facts()
-    };
-    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 3)]);
-    bench.wake();
-    let ours = vec![OurBatch {
-        shard: ShardNo(0),
-        batch: batch_id("before"),
-        rows: 2,
-        created_at: bench.now,
-    }];
-    let acts = bench.step(Event::Scouted(Scouted {
-        ours,
-        ..Scouted::default()
-    }));
-    assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("before"))]);
-    assert_eq!((bench.state(0), bench.state(1)), ("in_progress", "planned"));
-    let rows = |no| bench.stored[&ShardNo(no)].rows;
-    assert_eq!((rows(0).to, rows(1).from, rows(1).to), (2, 2, 3));
-    // Behind it there may be others, of any size.
-    let rows = vec![1];
-    assert!(bench.pass(10).contains(&Act::Scout { rows }));
-}
-
-#[test]
-fn a_key_that_may_not_even_look_stops_the_job() {
-    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    bench.wake();
-    let failed = Some((Some(ErrorKind::Authentication), "no".to_owned()));
-    bench.step(Event::Scouted(Scouted {
-        failed,
-        ..Scouted::default()
-    }));
-    assert!(matches!(
-        bench.status(),
-        Status::Stopped(Stop::Upstream { .. })
     ));
 }
 

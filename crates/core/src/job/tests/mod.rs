@@ -3,6 +3,7 @@
 
 mod batch;
 mod deadline;
+mod scouting;
 mod sync;
 mod unmark;
 
@@ -11,7 +12,10 @@ use std::collections::BTreeMap;
 use offpeak_wire::batch::BatchId;
 use offpeak_wire::request::Ttl;
 
-use crate::job::event::{Act, Event, Leftovers, Scouted, Settlement, SubmitAnswer, Write};
+use crate::job::event::{
+    Act, Event, Leftovers, Listing, Owner, Scouted, SeenBatch, Sent, Settlement, SubmitAnswer,
+    Write,
+};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::MarkFacts;
@@ -78,6 +82,34 @@ fn dollars(amount: i128) -> Usd {
 
 fn batch_id(name: &str) -> BatchId {
     BatchId::new(&format!("msgbatch_{name}")).unwrap()
+}
+
+fn lost(sent: Sent) -> SubmitAnswer {
+    SubmitAnswer::Lost { sent }
+}
+
+fn submitted(no: u32, answer: SubmitAnswer) -> Event {
+    Event::Submitted {
+        shard: ShardNo(no),
+        answer,
+    }
+}
+
+fn listed(bench: &Bench, no: u32, seen: &[(&str, u64, Owner)]) -> Event {
+    let seen = seen.iter().map(|(name, rows, owner)| SeenBatch {
+        batch: batch_id(name),
+        created_at: bench.now,
+        rows: *rows,
+        owner: *owner,
+    });
+    let listing = Listing {
+        server_now: bench.now,
+        seen: seen.collect(),
+    };
+    Event::Listed {
+        shard: ShardNo(no),
+        listing: Ok(listing),
+    }
 }
 
 impl Bench {
