@@ -11,7 +11,7 @@ use offpeak_core::job::Act;
 use offpeak_core::job::event::{
     CollectAnswer, Event, Listing, OurBatch, Owner, Scouted, SeenBatch, SyncRow,
 };
-use offpeak_core::job::shard::{JobId, Shard, ShardNo, ShardState, Upstream as Batch};
+use offpeak_core::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream as Batch};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchStatus};
@@ -311,14 +311,14 @@ impl Actor {
                 });
             }
         }
+        let on_trust = shard.found || batch.proof != Proof::Certain;
         let (this, created_at) = (self.settle_parts(), batch.created_at);
         let results = blocking(move || read_results(&this.context(), &shard, created_at)).await?;
         let census = results.census();
         *self.results.lock().expect("nothing panics in here") = Some((no, results));
         let flawed = census.missing + census.malformed;
         Ok(match () {
-            // A batch of ours has no line of another; one that was taken for ours may have some of each.
-            () if census.foreign > 0 => CollectAnswer::Foreign,
+            () if census.is_foreign(on_trust) => CollectAnswer::Foreign,
             () if flawed > 0 => CollectAnswer::Flawed { rows: flawed },
             () => CollectAnswer::Complete,
         })
