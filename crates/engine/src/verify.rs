@@ -4,8 +4,8 @@
 //! Nothing that was summed up before is taken for granted: answers are priced anew from the usage that they
 //! report. Changes nothing. Leaves out what only the upstream knows (`reconcile`).
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use offpeak_core::job::outcome::Tally;
@@ -102,6 +102,14 @@ pub enum Doubt {
 }
 
 impl Doubt {
+    /// What an error says of a file.
+    fn unreadable<E: Display>(path: &Path) -> impl Fn(E) -> Self {
+        |error| Self::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -152,13 +160,6 @@ impl Verdict {
             });
         }
     }
-
-    fn unreadable(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
-        self.doubt(Doubt::Unreadable {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        });
-    }
 }
 
 /// Proves a finished job again. Blocking.
@@ -190,7 +191,10 @@ pub fn verify(
             models: &facts.models,
             times: times.into_iter().flatten().collect(),
         };
-        let found = answers(spool, shard, &prices, &mut verdict);
+        let found = answers(spool, shard.no, &prices, &mut verdict).unwrap_or_else(|doubt| {
+            verdict.doubt(doubt);
+            Usd::ZERO
+        });
         verdict.same(
             format!("shard {}: answers and store", shard.no),
             found,
@@ -245,7 +249,7 @@ fn requests(spool: &SpoolDir, shards: &[Shard], wanted: u64, verdict: &mut Verdi
     };
     match prove() {
         Ok(found) => verdict.count("requests in the spool", found, wanted),
-        Err(error) => verdict.unreadable(spool.root(), &error),
+        Err(error) => verdict.doubt(Doubt::unreadable(spool.root())(error)),
     }
 }
 
@@ -256,7 +260,7 @@ fn output(spool: &SpoolDir, manifest: &Manifest, verdict: &mut Verdict) {
         Ok(_) => verdict.doubt(Doubt::OutputChanged {
             path: manifest.output.clone(),
         }),
-        Err(error) => verdict.unreadable(&manifest.output, &error),
+        Err(error) => verdict.doubt(Doubt::unreadable(&manifest.output)(error)),
     }
     match compose_again(spool, manifest.rows_in) {
         Ok(again) if hex(&again.digest) == manifest.output_blake3 => {
@@ -280,45 +284,37 @@ struct Prices<'a> {
     times: Vec<Timestamp>,
 }
 
-/// Prices the answers of a shard again; returns their sum.
-fn answers(spool: &SpoolDir, shard: &Shard, prices: &Prices<'_>, verdict: &mut Verdict) -> Usd {
-    let path = spool.outcomes(shard.no);
-    match answers_of(spool, shard.no, prices, verdict) {
-        Ok(sum) => sum,
-        Err(error) => {
-            verdict.unreadable(&path, &error);
-            Usd::ZERO
-        }
-    }
-}
-
-fn answers_of(
+/// Prices the answers of a shard again; returns their sum, or the file in which they cannot be read.
+fn answers(
     spool: &SpoolDir,
     shard: ShardNo,
     prices: &Prices<'_>,
     verdict: &mut Verdict,
-) -> io::Result<Usd> {
-    let mut segment = SegmentReader::open(&spool.outcomes(shard))?;
+) -> Result<Usd, Doubt> {
+    let outcomes = spool.outcomes(shard);
+    let mut segment = SegmentReader::open(&outcomes).map_err(Doubt::unreadable(&outcomes))?;
     let Some(path) = segment.answers().path(spool) else {
         return Ok(Usd::ZERO);
     };
-    let file = File::open(&path)?;
-    let mut spooled = SpoolReader::open(spool)?;
+    let file = File::open(&path).map_err(Doubt::unreadable(&path))?;
+    let mut spooled = SpoolReader::open(spool).map_err(Doubt::unreadable(spool.root()))?;
     let (mut sum, mut message) = (Usd::ZERO, Vec::new());
     while let Some(row) = segment.row() {
-        let Outcome::Kept(kept) = segment.read()? else {
+        let Outcome::Kept(kept) = segment.read().map_err(Doubt::unreadable(&outcomes))? else {
             continue;
         };
-        read_at(&file, &kept, &mut message)?;
-        let answer = Answer::read(&message).map_err(io::Error::other)?;
-        let meta = spooled.meta(kept.at)?;
+        read_at(&file, &kept, &mut message).map_err(Doubt::unreadable(&path))?;
+        let answer = Answer::read(&message).map_err(Doubt::unreadable(&path))?;
+        let meta = spooled
+            .meta(kept.at)
+            .map_err(Doubt::unreadable(spool.root()))?;
         let asked = prices.models.get(usize::from(meta.model));
         let asked = asked.map_or("", String::as_str);
         let mut found = None;
         for at in &prices.times {
             let models = [&*answer.model, asked];
             let priced = priced(prices.book, kept.route.lane, *at, models, &answer.usage);
-            let cost = priced.map_err(io::Error::other)?.cost;
+            let cost = priced.map_err(Doubt::unreadable(&path))?.cost;
             if cost == kept.cost || found.is_none() {
                 found = Some(cost);
             }

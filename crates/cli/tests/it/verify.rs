@@ -78,7 +78,10 @@ fn lost_answers_are_named() {
     fs::remove_file(file(&sandbox, "results/00000.jsonl")).unwrap();
     let said = sandbox.offpeak("verify rows --sim");
     assert_eq!(said.exit, Some(70), "{said}");
-    assert!(said.stdout.contains("No such file"), "{said}");
+    assert!(
+        said.stdout.contains("results/00000.jsonl: No such file"),
+        "{said}"
+    );
 }
 
 #[test]
