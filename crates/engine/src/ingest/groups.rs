@@ -14,7 +14,7 @@ use offpeak_wire::request::Shape;
 
 use super::doorkeeper::Doorkeeper;
 use super::levels::Level;
-use super::paths::Way;
+use super::ways::Way;
 use crate::spool::NO_GROUP;
 
 /// Candidates in memory; of more, those that save least are forgotten.

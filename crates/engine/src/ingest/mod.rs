@@ -19,7 +19,6 @@ mod levels;
 mod maker;
 mod opening;
 mod parser;
-mod paths;
 mod pipeline;
 mod reader;
 mod render;
@@ -30,6 +29,7 @@ mod sink;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::io;
 
@@ -45,11 +45,11 @@ use fields::FieldPlan;
 use groups::Groups;
 use opening::Opening;
 use parser::{Parser, TableJob};
-use paths::Ways;
 use pipeline::Tuning;
 use render::Shape;
 use sink::{Disk, Problems, Sink};
 use table::Header;
+use ways::Ways;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
 pub(crate) use render::BLOCK_FRAMING;
