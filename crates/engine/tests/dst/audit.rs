@@ -42,9 +42,6 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             if line.lane == Lane::Batch && row.is_none() {
                 wrong.push(format!("a billed batch row carries no mark: {}", line.id));
             }
-            if let (Some(_), Some((batch, id))) = (std::env::var_os("OFFPEAK_DST_SHOW"), line.row) {
-                println!("{batch} {id} at {}", line.at - crate::course::START);
-            }
             if let Some(row) = &row {
                 *batch_rows.entry(row.clone()).or_default() += 1;
             }

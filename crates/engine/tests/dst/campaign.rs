@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::audit::audit;
 use crate::case::Case;
-use crate::course::{Sabotage, course};
+use crate::course::{START, Sabotage, course};
 
 /// Seeds that the tests run.
 const SEEDS: u64 = 200;
@@ -32,10 +32,18 @@ struct Sums {
 
 fn run(seed: u64, sums: &Mutex<Sums>) {
     let case = Case::draw(seed);
-    if number("OFFPEAK_DST_SHOW").is_some() {
+    let show = number("OFFPEAK_DST_SHOW").is_some();
+    if show {
         println!("{}", case.tell());
     }
     let first = course(&case, Sabotage::None);
+    if show {
+        for line in first.world.lock().unwrap().bill().lines() {
+            if let Some((batch, custom_id)) = line.row {
+                println!("{batch} {custom_id} at {} us", line.at - START);
+            }
+        }
+    }
     let mut wrong = audit(&case, &first);
     let digest = first.digest.clone();
     let mut sums_of = Sums {

@@ -22,7 +22,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::case::{Between, Case, Crash, Dice};
+use crate::case::{Between, Case, Crash};
+use crate::dice::Dice;
 use crate::disk::{self, KEY};
 
 /// 2026-11-22T00:00:00Z.

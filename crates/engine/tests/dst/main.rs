@@ -2,7 +2,8 @@
 //! time. A seed draws the jobs, the upstream's faults, the crashes and the clock; an auditor that knows
 //! nothing of the engine compares what came out with the upstream's own bill. Every seed runs twice.
 //!
-//! `just dst 10000` runs more seeds; the tests run a bounded number.
+//! `just dst 10000` runs more seeds; the tests run a bounded number. With `OFFPEAK_DST_SHOW=1` each seed
+//! tells what it drew and which rows of batches were billed, and when.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,5 +19,7 @@ mod audit;
 mod campaign;
 mod case;
 mod course;
+#[path = "../dice/mod.rs"]
+mod dice;
 mod disk;
 mod mutants;

@@ -24,25 +24,10 @@ use offpeak_store::Store;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::dice::Dice;
+
 /// 2026-11-22T00:00:00Z.
 const START: i64 = 1_795_305_600_000_000;
-
-/// Repeatable numbers: SplitMix64.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 pub(crate) struct Lab {
     dir: tempfile::TempDir,

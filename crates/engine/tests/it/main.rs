@@ -8,6 +8,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "../dice/mod.rs"]
+mod dice;
 mod evidence;
 mod forest;
 mod lab;

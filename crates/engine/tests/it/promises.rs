@@ -6,7 +6,8 @@ use offpeak_core::units::Span;
 use offpeak_engine::spec::Need;
 use offpeak_sim::{Config, Faults, Profile};
 
-use crate::lab::{Dice, Lab, Life, rows};
+use crate::dice::Dice;
+use crate::lab::{Lab, Life, rows};
 
 fn lab(seed: u64) -> (Lab, u64) {
     let mut dice = Dice(seed);
