@@ -304,19 +304,7 @@ mod tests {
         };
         for (row, group) in (0u64..).zip([Some(2), None, Some(0), Some(2), Some(1), Some(0)]) {
             let request = format!("{{\"n\":{row}}}");
-            let request_len = u32::try_from(request.len()).unwrap();
-            let meta = RowMeta {
-                row,
-                line: row + 1,
-                model: 0,
-                max_tokens: 1,
-                request_len,
-                framing: 0,
-                digest: [0; 16],
-                bounded: true,
-                has_tools: false,
-                geo_pinned: false,
-            };
+            let meta = RowMeta::of(row, request.as_bytes());
             let (key, points) = (b"1", &[]);
             let head = RowHead {
                 meta: &meta,
@@ -329,7 +317,7 @@ mod tests {
                 worst: 1,
                 attempts: 0,
                 round: 0,
-                request_len,
+                request_len: meta.request_len,
                 marks: group.map_or(RowMarks::NONE, mark),
             };
             refs.push(&reference).unwrap();

@@ -115,19 +115,7 @@ fn spooled(rows: &[Given]) -> (tempfile::TempDir, SpoolDir) {
         }
         request.extend(std::iter::repeat_n(b'y', given.text));
         request.push(b'}');
-        let request_len = u32::try_from(request.len()).unwrap();
-        let meta = RowMeta {
-            row,
-            line: row + 1,
-            model: 0,
-            max_tokens: 1,
-            request_len,
-            framing: 0,
-            digest: *blake3::hash(&request).as_bytes().first_chunk().unwrap(),
-            bounded: true,
-            has_tools: false,
-            geo_pinned: false,
-        };
+        let meta = RowMeta::of(row, &request);
         let at = writer
             .append(
                 RowHead {
@@ -146,7 +134,7 @@ fn spooled(rows: &[Given]) -> (tempfile::TempDir, SpoolDir) {
                 at,
                 worst,
                 group,
-                request_len,
+                request_len: meta.request_len,
             })
             .unwrap();
     }

@@ -120,18 +120,9 @@ impl Job {
 
 fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
     let request = format!(r#"{{"model":"claude-haiku-5-5","n":{row}}}"#);
-    let request_len = u32::try_from(request.len()).unwrap();
     let meta = RowMeta {
-        row,
-        line: row + 1,
-        model: 0,
         max_tokens: 100,
-        request_len,
-        framing: 0,
-        digest: [0; 16],
-        bounded: true,
-        has_tools: false,
-        geo_pinned: false,
+        ..RowMeta::of(row, request.as_bytes())
     };
     let key = format!("\"k{row}\"");
     let at = writer
@@ -151,7 +142,7 @@ fn spooled(writer: &mut SpoolWriter, row: u64) -> RowRef {
         worst: WORST,
         attempts: 0,
         round: 0,
-        request_len,
+        request_len: meta.request_len,
         marks: RowMarks::NONE,
     }
 }

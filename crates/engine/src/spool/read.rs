@@ -191,21 +191,6 @@ mod tests {
     use offpeak_wire::splice::MarkPoint;
     use proptest::prelude::*;
 
-    fn meta(row: u64, request: &[u8]) -> RowMeta {
-        RowMeta {
-            row,
-            line: row + 1,
-            model: 0,
-            max_tokens: 1,
-            request_len: u32::try_from(request.len()).unwrap(),
-            framing: 0,
-            digest: *blake3::hash(request).as_bytes().first_chunk().unwrap(),
-            bounded: true,
-            has_tools: false,
-            geo_pinned: false,
-        }
-    }
-
     const LEVEL: RowMark = RowMark {
         group: 0,
         level: 0,
@@ -274,7 +259,7 @@ mod tests {
             dir.create().unwrap();
             let mut writer = SpoolWriter::with_segments(&dir, 3000);
             let at: Vec<_> = (0u64..).zip(&rows).map(|(number, given)| {
-                let meta = meta(number, &given.request);
+                let meta = RowMeta::of(number, &given.request);
                 let points = given.mark.as_slice();
                 let row = RowHead { meta: &meta, key: &given.key, points };
                 writer.append(row, given.hint, &given.request).unwrap()
@@ -315,7 +300,7 @@ mod tests {
             let request = format!("{{\"system\":\"{}\",\"n\":{row}}}", "x".repeat(20_000));
             let request = request.as_bytes();
             writer
-                .append(head(&meta(row, request)), 0, request)
+                .append(head(&RowMeta::of(row, request)), 0, request)
                 .unwrap();
         }
         assert!(writer.finish().unwrap() < 60_000);
@@ -328,7 +313,7 @@ mod tests {
         dir.create().unwrap();
         let mut writer = SpoolWriter::create(&dir).unwrap();
         let at = writer
-            .append(head(&meta(0, b"{\"a\":1}")), 0, b"{\"a\":1}")
+            .append(head(&RowMeta::of(0, b"{\"a\":1}")), 0, b"{\"a\":1}")
             .unwrap();
         writer.finish().unwrap();
         let whole = std::fs::read(dir.segment(0)).unwrap();

@@ -67,6 +67,25 @@ impl RowMeta {
     }
 }
 
+#[cfg(test)]
+impl RowMeta {
+    /// Of a request that says nothing special, in a test.
+    pub(crate) fn of(row: u64, request: &[u8]) -> Self {
+        Self {
+            row,
+            line: row + 1,
+            model: 0,
+            max_tokens: 1,
+            request_len: u32::try_from(request.len()).unwrap(),
+            framing: 0,
+            digest: *blake3::hash(request).as_bytes().first_chunk().unwrap(),
+            bounded: true,
+            has_tools: false,
+            geo_pinned: false,
+        }
+    }
+}
+
 const BOUNDED: u16 = 1;
 const TOOLS: u16 = 2;
 const GEO_PINNED: u16 = 4;
@@ -403,12 +422,7 @@ mod tests {
                 })
                 .collect();
             let row = SpooledRow {
-                meta: RowMeta {
-                    row: 0, line: 1, model: 0, max_tokens: 1,
-                    request_len: u32::try_from(request.len()).unwrap(),
-                    framing: 0,
-                    digest: [0; 16], bounded: true, has_tools: false, geo_pinned: false,
-                },
+                meta: RowMeta::of(0, &request),
                 key: b"1",
                 points: &stored,
                 parts: [&request[..a], &request[a..b], &request[b..]],
