@@ -11,6 +11,7 @@ mod error;
 mod game;
 mod generate;
 mod makespan;
+mod moves;
 mod policy;
 mod regret;
 mod score;

@@ -17,7 +17,8 @@ use offpeak_core::units::Usd;
 use offpeak_sim::{Foul, Lane, Referee, Tally};
 use serde::Serialize;
 
-use crate::game::{Billed, Item, PING_TOKENS, Record};
+use crate::game::{Billed, PING_TOKENS, Record};
+use crate::moves::Item;
 use crate::policy::Facts;
 use crate::trace::Trace;
 

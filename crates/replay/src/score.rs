@@ -167,15 +167,15 @@ pub fn replay(
     let naive = Game::new(trace, calm.rules(), false);
     let naive = naive.run(&mut Policy::new(PolicyName::Sync, &facts, free, seed))?;
     let soonest = least(trace, &options.rules());
+    let budget = pressure.budget;
     let one = |&name: &PolicyName| {
         let game = Game::new(trace, options.rules(), !pressure.is_none());
         let record = game.run(&mut Policy::new(name, &facts, pressure, seed))?;
         let mut referee = Referee::new(options.rules());
         let regret = regret::split(trace, &record, &bound, &facts, &mut referee)?;
-        let mut score = score(name, &record, &naive, &bound, regret);
-        score.makespan_bound = soonest;
-        score.budget_left = pressure.budget.map(|budget| budget - score.realised);
-        Ok(score)
+        Ok(score(
+            name, &record, &naive, &bound, soonest, budget, regret,
+        ))
     };
     policies.iter().map(one).collect()
 }
@@ -185,6 +185,8 @@ fn score(
     record: &Record,
     naive: &Record,
     bound: &Bound,
+    soonest: Span,
+    budget: Option<Usd>,
     regret: Regret,
 ) -> Score {
     let [naive, realised] = [naive.total, record.total].map(Usd::from_pico);
@@ -209,8 +211,8 @@ fn score(
         refused: record.refused,
         declined: record.declined,
         makespan: record.last_answer - Timestamp::EPOCH,
-        makespan_bound: Span::ZERO,
-        budget_left: None,
+        makespan_bound: soonest,
+        budget_left: budget.map(|budget| budget - realised),
         regret,
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use offpeak_core::gate::Refusal;
 use offpeak_core::units::{Span, Timestamp};
 
-use crate::game::{Action, Event, Item};
 use crate::generate::Dice;
+use crate::moves::{Action, Event, Item};
 
 /// The official clients' first wait and their longest, and by how much of it, at most, they come early.
 const FIRST: Span = Span::from_micros(500_000);

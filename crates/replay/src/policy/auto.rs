@@ -10,7 +10,7 @@ use offpeak_core::plan::Timing;
 use offpeak_core::units::Timestamp;
 use offpeak_sim::Lane;
 
-use crate::game::{Action, Event, Item, Visible};
+use crate::moves::{Action, Event, Item, Visible};
 
 use super::Facts;
 use super::paced::{Paced, Released};

@@ -14,7 +14,7 @@ use offpeak_wire::request::Ttl;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::game::{Action, Event, Item, RowFate, Visible};
+use crate::moves::{Action, Event, Item, RowFate, Visible};
 
 use super::Facts;
 use super::apart::{sends, ticket};

@@ -18,7 +18,7 @@ use offpeak_core::price::{Book, Rates};
 use offpeak_core::units::{Span, Timestamp};
 use serde::{Serialize, Serializer};
 
-use crate::game::{Action, Event};
+use crate::moves::{Action, Event};
 use crate::score::{Options, Pressure, lanes};
 use crate::trace::Trace;
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use offpeak_core::gate::{Door, Next, Used};
 use offpeak_core::units::Timestamp;
 
-use crate::game::{Action, Event, Item, Visible};
 use crate::generate::Dice;
+use crate::moves::{Action, Event, Item, Visible};
 
 use super::apart::ticket;
 

@@ -23,7 +23,7 @@ use offpeak_core::price::Rates;
 use offpeak_core::units::{Span, Timestamp, Tokens, Usd};
 use offpeak_wire::limits::{MAX_BREAKPOINTS, MAX_ROWS_PER_BATCH};
 
-use crate::game::{Action, RowFate, Visible};
+use crate::moves::{Action, RowFate, Visible};
 
 use super::Facts;
 use scout::Scouted;

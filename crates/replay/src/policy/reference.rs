@@ -10,7 +10,7 @@ use offpeak_core::plan::{NodeId, Trie};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::request::Ttl;
 
-use crate::game::{Action, Event, RowFate, Visible};
+use crate::moves::{Action, Event, RowFate, Visible};
 
 use super::{Facts, PolicyName};
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use offpeak_core::plan::Timing;
 use offpeak_core::units::{Span, Timestamp};
 
-use crate::game::Action;
+use crate::moves::Action;
 
 use super::Patient;
 

@@ -14,7 +14,7 @@ use offpeak_core::plan::{HitPosterior, NodeId, Timing};
 use offpeak_core::price::Rates;
 use offpeak_core::units::{Span, Timestamp};
 
-use crate::game::{Action, RowFate};
+use crate::moves::{Action, RowFate};
 
 use super::{Campaign, Marked, Patient, Shard};
 
