@@ -12,8 +12,7 @@ pub struct Layout {
     /// The fields that the row has, each once.
     pub order: Vec<usize>,
     /// After how many fields of the order a beginning ends that rows of the sample share, [`CUT_ROWS`] of
-    /// them at least; ascending. Rows
-    /// that begin with the same cells have the same cuts among them.
+    /// them at least; ascending. Rows that begin with the same cells have the same cuts among them.
     pub cuts: Vec<usize>,
 }
 
