@@ -56,6 +56,9 @@ pub(crate) enum Sabotage {
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) manifest: Manifest,
+    /// A batch of it was in doubt at some time: it may have been waited for past the deadline, as one that
+    /// is not proved ours is not canceled.
+    pub(crate) doubted: bool,
     /// Microseconds of true time from the course's begin until the output was in place.
     pub(crate) took: i64,
 }
@@ -103,12 +106,22 @@ struct State<'a> {
     budgets: Vec<Option<Usd>>,
     past_guard: Vec<bool>,
     finished: Vec<Option<Finished>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     digest: blake3::Hasher,
+}
+
+/// What was seen of a job in any life.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// When it first came to its end; the life may have crashed after that, while others ran.
+    done_at: Option<i64>,
+    /// A batch of it was in doubt.
+    doubted: bool,
 }
 
 /// How a job ended in one life.
 enum JobEnd {
-    Finished(Box<Manifest>, i64),
+    Finished(Box<Manifest>),
     Stopped(Stop),
 }
 
@@ -124,6 +137,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         budgets: case.jobs.iter().map(|job| job.budget).collect(),
         past_guard: case.jobs.iter().map(|job| job.past_guard).collect(),
         finished: (0..jobs).map(|_| None).collect(),
+        seen: Arc::new(Mutex::new(vec![Seen::default(); jobs])),
         digest: blake3::Hasher::new(),
     };
     for (number, job) in case.jobs.iter().enumerate() {
@@ -140,10 +154,16 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         crashes += u64::from(crashed);
         for (job, end) in ends.into_iter().flatten() {
             match end {
-                JobEnd::Finished(manifest, at) => {
+                JobEnd::Finished(manifest) => {
                     let manifest = *manifest;
-                    let took = at - START;
-                    state.finished[job] = Some(Finished { manifest, took });
+                    let seen = state.seen.lock().unwrap()[job].clone();
+                    let took = seen.done_at.expect("it came to its end") - START;
+                    let doubted = seen.doubted;
+                    state.finished[job] = Some(Finished {
+                        manifest,
+                        doubted,
+                        took,
+                    });
                 }
                 JobEnd::Stopped(stop) => {
                     stops += 1;
@@ -286,11 +306,17 @@ impl State<'_> {
                 continue;
             }
             let (engine, spec, choice) = (engine.clone(), self.spec(number), self.choice(number));
-            let (probe, report) = (self.case.jobs[number].probe, trigger.report());
+            let probe = self.case.jobs[number].probe;
+            let seen = Arc::clone(&self.seen);
+            let report = trigger.report(number, Arc::clone(&seen));
             running.spawn(async move {
                 let end = job(&engine, &spec, choice, probe, report).await;
                 let end = match end {
-                    Ok(manifest) => JobEnd::Finished(manifest, truth.now()),
+                    Ok(manifest) => {
+                        let done_at = &mut seen.lock().unwrap()[number].done_at;
+                        done_at.get_or_insert_with(|| truth.now());
+                        JobEnd::Finished(manifest)
+                    }
                     Err(stop) => JobEnd::Stopped(stop),
                 };
                 (number, end)
@@ -469,12 +495,16 @@ impl Trigger {
     }
 
     /// A shard's new state is told when it is committed and before what follows from it is done.
-    fn report(self: &Arc<Self>) -> Report {
+    fn report(self: &Arc<Self>, job: usize, seen: Arc<Mutex<Vec<Seen>>>) -> Report {
         let this = Arc::clone(self);
         Arc::new(move |progress| {
-            if matches!(progress, Progress::Shard { .. })
-                && this.commit == Some(this.commits.fetch_add(1, Ordering::Relaxed))
-            {
+            let Progress::Shard { state, .. } = progress else {
+                return;
+            };
+            if state == "unknown" {
+                seen.lock().unwrap()[job].doubted = true;
+            }
+            if this.commit == Some(this.commits.fetch_add(1, Ordering::Relaxed)) {
                 this.fired.notify_one();
             }
         })
