@@ -106,6 +106,7 @@ impl Stopped {
         let (exit, reason) = match stop {
             Stop::Budget { .. } => (Exit::Budget, "budget"),
             Stop::Upstream { .. } => (Exit::Upstream, "upstream"),
+            Stop::OtherAccount { .. } => (Exit::Upstream, "other_account"),
             Stop::Guard { .. } => (Exit::Interrupted, "guard"),
             Stop::Expired { .. } => (Exit::Interrupted, "expired"),
             Stop::Interrupted => (Exit::Interrupted, "interrupted"),
@@ -147,6 +148,17 @@ fn why(stop: &Stop) -> String {
         Stop::Upstream { kind, message } => {
             format!("the API refuses ({}): {message}", kind.as_str())
         }
+        Stop::OtherAccount {
+            batches,
+            theirs,
+            ours,
+        } => {
+            let plural = if *batches == 1 { "batch" } else { "batches" };
+            format!(
+                "{batches} {plural} of this job may be in another account ({theirs}) than that of the key \
+                 in use ({ours}), which cannot see them"
+            )
+        }
         Stop::Guard { bad, of, .. } => {
             format!("{bad} of the first {of} answers are of no use, so the rest was not sent")
         }
@@ -164,6 +176,11 @@ fn hint(stop: &Stop) -> String {
             format!("raise the budget with `--budget USD`; {GOES_ON}, and nothing is paid twice")
         }
         Stop::Upstream { kind, .. } => format!("{}; then {GOES_ON}", remedy(*kind)),
+        Stop::OtherAccount { .. } => format!(
+            "give the key of that account in {}; or start anew in this one with `--fresh`, which pays the \
+             rows of those batches again",
+            env::API_KEY
+        ),
         Stop::Guard { .. } => "correct the prompt or `max_tokens` and start again with `--fresh`, \
                                or send the rest as it is with `--past-guard`"
             .to_owned(),

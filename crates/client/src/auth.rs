@@ -17,6 +17,15 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// First 16 hexadecimal digits of a digest of the secret: tells keys apart and gives none away, as they are
+    /// random and long.
+    pub(crate) fn digest(&self) -> String {
+        let (Self::ApiKey(secret) | Self::Bearer(secret)) = self;
+        let secret = secret.expose_secret().as_bytes();
+        let digest = blake3::derive_key("offpeak 2026-11-26 identity of an API key", secret);
+        blake3::Hash::from_bytes(digest).to_hex()[..16].to_owned()
+    }
+
     /// The header of this secret, marked sensitive. The error names the fault without quoting the secret.
     pub(crate) fn header(&self) -> Result<(HeaderName, HeaderValue), ClientError> {
         let (name, prefix, secret) = match self {
@@ -70,6 +79,15 @@ mod tests {
             assert!(text.contains(word), "{text}");
             assert!(!text.contains("zebra"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_digest_tells_keys_apart_and_shows_none() {
+        let digest = |key: &str| Auth::ApiKey(SecretString::from(key)).digest();
+        assert_eq!(digest("sk-zebra-1").len(), 16);
+        assert_ne!(digest("sk-zebra-1"), digest("sk-zebra-2"));
+        let token = Auth::Bearer(SecretString::from("sk-zebra-1"));
+        assert_eq!(digest("sk-zebra-1"), token.digest());
     }
 
     #[test]

@@ -61,6 +61,7 @@ struct Inner {
     http: legacy::Client<Dialer, SendBody>,
     base_url: BaseUrl,
     auth: Result<(HeaderName, HeaderValue), ClientError>,
+    key_digest: String,
     options: Options,
 }
 
@@ -92,8 +93,15 @@ impl Client {
             http,
             base_url,
             auth: auth.header(),
+            key_digest: auth.digest(),
             options,
         }))
+    }
+
+    /// First 16 hexadecimal digits of a digest of the key in use, by which keys are told apart.
+    #[must_use]
+    pub fn key_digest(&self) -> &str {
+        &self.0.key_digest
     }
 
     /// Makes one attempt. Any status is an [`Answer`], redirects included, also when it comes before the whole body was

@@ -153,10 +153,12 @@ impl Actor {
             Ok(()) if self.scout => self.search(sizes).await?,
             knocked => knocked.map(|()| Scouted::default()),
         };
-        Ok(found.unwrap_or_else(|failure| Scouted {
+        let account = found.is_ok().then(|| self.upstream.account());
+        let found = found.unwrap_or_else(|failure| Scouted {
             failed: Some((failure.kind, failure.message)),
             ..Scouted::default()
-        }))
+        });
+        Ok(Scouted { account, ..found })
     }
 
     async fn search(&self, sizes: &[u64]) -> Result<Result<Scouted, Failure>, EngineError> {

@@ -322,6 +322,7 @@ impl Cutter<'_> {
             mark: kind.mark,
             unmarked: None,
             found: false,
+            account: None,
             after: kind.after,
             reserved: Usd::ZERO,
             state: ShardState::Planned,

@@ -87,6 +87,7 @@ pub(crate) fn cut_probe(
         mark: None,
         unmarked: None,
         found: false,
+        account: None,
         after: None,
         state: ShardState::Planned,
     };

@@ -334,6 +334,7 @@ mod tests {
             mark: Some(Ttl::OneHour),
             unmarked: None,
             found: false,
+            account: None,
             after: None,
             state: ShardState::Planned,
         };

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Answer, Body, Bytes, Call, Client, SendError};
+use offpeak_core::job::account::Account;
 use offpeak_core::job::event::{PollAnswer, Sent, SubmitAnswer};
 use offpeak_core::job::mark::Mark;
 use offpeak_core::job::speed::{Allowance, Limits};
@@ -63,6 +64,8 @@ pub(crate) struct Upstream {
     clock: Clock,
     /// Server time minus our time, from the newest answer.
     ahead: Mutex<Option<Span>>,
+    /// The account, once an answer named it.
+    workspace: Mutex<Option<String>>,
     /// The newest failure that nobody has told yet.
     trouble: Mutex<Option<String>>,
 }
@@ -74,6 +77,7 @@ impl Upstream {
             betas,
             clock,
             ahead: Mutex::new(None),
+            workspace: Mutex::new(None),
             trouble: Mutex::new(None),
         }
     }
@@ -100,6 +104,15 @@ impl Upstream {
         ahead.map(|ahead| self.now() + ahead)
     }
 
+    /// The account of the key, as far as the answers so far tell.
+    pub(crate) fn account(&self) -> Account {
+        let workspace = self.workspace.lock().expect("nothing panics in here");
+        Account {
+            key: self.client.key_digest().to_owned(),
+            workspace: workspace.clone(),
+        }
+    }
+
     async fn send(&self, call: Call) -> Result<Answer, SendError> {
         let answer = match self.client.send(call).await {
             Ok(answer) => answer,
@@ -110,6 +123,9 @@ impl Upstream {
         };
         if matches!(answer.status, 429 | 500..) {
             self.note_trouble(format!("it answers with status {}", answer.status));
+        }
+        if let Some(workspace) = workspace(&answer) {
+            *self.workspace.lock().expect("nothing panics in here") = Some(workspace);
         }
         if let Some(date) = answer.server_date_micros() {
             let ahead = Timestamp::from_micros(date) - self.now();
@@ -423,6 +439,21 @@ fn retry_after(answer: &Answer) -> Option<Span> {
     Some(Span::from_micros(
         i64::try_from(micros).unwrap_or(i64::MAX / 4),
     ))
+}
+
+/// Organization and workspace of the key, where the answer names both.
+fn workspace(answer: &Answer) -> Option<String> {
+    let of = |wanted: &str| {
+        let mut pairs = answer.header_pairs();
+        pairs
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value.to_owned())
+    };
+    let (organization, workspace) = (
+        of("anthropic-organization-id")?,
+        of("anthropic-workspace-id")?,
+    );
+    Some(format!("{organization}/{workspace}"))
 }
 
 fn limits(answer: &Answer) -> Limits {

@@ -106,7 +106,7 @@ impl Machine {
                     self.fewer_than(SETTLED_AT_ONCE, settling)
                         .then_some(Act::Settle(no))
                 }
-                _ if self.is_hard_stop() => None,
+                _ if self.is_hard_stop() || !self.is_within_reach(&live.shard) => None,
                 // Nobody is submitting it: the process that was has died, and nobody knows.
                 ShardState::Submitting(intent) => {
                     let doubt = Doubt::about(intent.clone());
@@ -190,7 +190,10 @@ impl Machine {
         {
             return;
         }
-        self.live_mut(no).busy = true;
+        let account = self.account.clone();
+        let live = self.live_mut(no);
+        live.busy = true;
+        live.shard.account = account;
         self.reserve(no, out);
         self.move_to(no, ShardState::Submitting(intent), out);
         out.acts.push(Act::Submit(no));
@@ -256,7 +259,9 @@ impl Machine {
 
     /// Takes a submission back that certainly made no batch.
     fn withdraw(&mut self, no: ShardNo, out: &mut Step) {
-        let amount = std::mem::take(&mut self.live_mut(no).shard.reserved);
+        let shard = &mut self.live_mut(no).shard;
+        let amount = std::mem::take(&mut shard.reserved);
+        shard.account = None;
         self.move_to(no, ShardState::Planned, out);
         let (kind, lane) = (LedgerKind::Release, Lane::Batch);
         out.writes.push(Write::Ledger(LedgerEntry {

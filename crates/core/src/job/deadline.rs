@@ -72,7 +72,9 @@ impl Machine {
                 // An earlier life may have paid for it; that batch comes first.
                 ShardState::Planned => self.has_scouted(),
                 // A batch that is not proved ours is never canceled.
-                ShardState::InProgress(up) => up.proof == Proof::Certain,
+                ShardState::InProgress(up) => {
+                    up.proof == Proof::Certain && self.is_within_reach(&live.shard)
+                }
                 _ => false,
             }
     }

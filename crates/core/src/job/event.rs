@@ -5,6 +5,7 @@ use offpeak_wire::batch::{BatchId, BatchStatus};
 use offpeak_wire::error::ErrorKind;
 use offpeak_wire::message::StopReason;
 
+use crate::job::account::Account;
 use crate::job::outcome::Tally;
 use crate::job::shard::{RowRange, Shard, ShardNo, Upstream};
 use crate::job::speed::Limits;
@@ -121,6 +122,8 @@ pub enum Event {
 /// What a search for our own batches found.
 #[derive(Debug, Default)]
 pub struct Scouted {
+    /// The account of the key that searched, if the upstream was reached.
+    pub account: Option<Account>,
     /// Why it could not be finished: the error, if it was one of the API's, and its words.
     pub failed: Option<(Option<ErrorKind>, String)>,
     /// Batches whose results carry this job's mark and that no shard of the store owns.
@@ -455,6 +458,15 @@ pub enum Stop {
         /// How many.
         rows: u32,
     },
+    /// Batches of the job are, or may be, in another account than that of the key in use.
+    OtherAccount {
+        /// So many.
+        batches: u64,
+        /// Theirs.
+        theirs: Account,
+        /// That of the key.
+        ours: Account,
+    },
     /// The user asked.
     Interrupted,
 }
@@ -464,6 +476,9 @@ impl Stop {
     /// already is still brought home.
     #[must_use]
     pub fn is_hard(&self) -> bool {
-        matches!(self, Self::Interrupted | Self::Upstream { .. })
+        matches!(
+            self,
+            Self::Interrupted | Self::Upstream { .. } | Self::OtherAccount { .. }
+        )
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use offpeak_wire::batch::BatchId;
 use offpeak_wire::error::ErrorKind;
 
+use crate::job::account::Account;
 use crate::job::event::{Act, Event, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
@@ -86,6 +87,8 @@ pub struct Machine {
     pub(crate) sync: SyncLane,
     pub(crate) stop: Option<Stop>,
     pub(crate) scouting: Scouting,
+    /// That of the key in use, once the upstream was reached.
+    pub(crate) account: Option<Account>,
 }
 
 impl Machine {
@@ -113,6 +116,7 @@ impl Machine {
             sync: SyncLane::default(),
             stop: None,
             scouting,
+            account: None,
         };
         for (no, live) in &machine.shards {
             if live.shard.state == ShardState::Running {

@@ -1,6 +1,7 @@
 //! The job machine: what a bulk job does next. Pure; the driver in `offpeak-engine` feeds it events,
 //! commits what it wants remembered, and only then does what it wants done.
 
+pub mod account;
 mod batch_lane;
 mod budget;
 mod deadline;

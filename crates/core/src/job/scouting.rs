@@ -5,8 +5,9 @@
 
 use offpeak_wire::error::ErrorKind;
 
+use crate::job::account::Account;
 use crate::job::event::{Act, OurBatch, Scouted, Stop};
-use crate::job::machine::{Facts, Machine, Step, is_fatal};
+use crate::job::machine::{Facts, Live, Machine, Step, is_fatal};
 use crate::job::settlement::half_up;
 use crate::job::shard::{Proof, Shard, ShardState, Upstream};
 use crate::price::Lane;
@@ -29,10 +30,16 @@ pub(crate) enum Scouting {
 }
 
 impl Scouting {
-    /// Before its first submission every job knocks, to learn the server's time. One whose memory may
+    /// Before its first submission every job knocks, to learn the server's time; and before it asks for
+    /// a batch that an earlier process made, to learn whether the key in use is of the account that has it.
+    /// One whose memory may
     /// be lost looks whenever it has something unsent: the life before may have stopped at any point. If
     /// it was lost, that holds for calls too: the life before may have had the time for a batch of them.
     pub(crate) fn at_start(facts: &Facts, shards: &[Shard]) -> Self {
+        let settled = |s: &Shard| matches!(s.state, ShardState::Settled(_));
+        if shards.iter().any(|s| s.account.is_some() && !settled(s)) {
+            return Self::Wanted;
+        }
         let was_lost = shards.iter().any(|s| s.found);
         let unsent =
             |s: &Shard| s.state == ShardState::Planned && (s.lane == Lane::Batch || was_lost);
@@ -88,6 +95,35 @@ impl Machine {
         }
     }
 
+    /// Takes note of the account in use, and stops if batches of the job are in another one: there they can
+    /// neither be fetched nor be proved absent.
+    fn meet(&mut self, account: Account) {
+        let elsewhere = |l: &&Live| {
+            let other = l
+                .shard
+                .account
+                .as_ref()
+                .filter(|a| !account.sees_batches_of(a));
+            other.is_some() && !matches!(l.shard.state, ShardState::Settled(_))
+        };
+        let strangers: Vec<_> = self.shards.values().filter(elsewhere).collect();
+        if let Some(theirs) = strangers.first().and_then(|l| l.shard.account.clone()) {
+            let batches = strangers.len() as u64;
+            let ours = account.clone();
+            self.stop_for(Stop::OtherAccount {
+                batches,
+                theirs,
+                ours,
+            });
+        }
+        self.account = Some(account);
+    }
+
+    /// Whether the batch of a shard may be asked for: not before it is known that the key in use can see it.
+    pub(crate) fn is_within_reach(&self, shard: &Shard) -> bool {
+        shard.account.is_none() || self.account.is_some()
+    }
+
     fn memory_was_lost(&self) -> bool {
         self.taken_back() > 0
     }
@@ -98,6 +134,7 @@ impl Machine {
 
     pub(crate) fn on_scouted(&mut self, now: Timestamp, scouted: Scouted, out: &mut Step) {
         let Scouted {
+            account,
             failed,
             mut ours,
             suspects,
@@ -112,6 +149,12 @@ impl Machine {
             }
             Some(_) => return,
             None => {}
+        }
+        if let Some(account) = account {
+            self.meet(account);
+        }
+        if self.stop.is_some() {
+            return;
         }
         // What a budget cut has its numbers in the order in which it was cut.
         ours.sort_by_key(|found| (found.created_at, found.shard));
@@ -170,6 +213,7 @@ impl Machine {
                     live.shard.worst = half_up(live.shard.worst);
                     live.shard.mark = None;
                 }
+                live.shard.account.clone_from(&self.account);
                 let proof = Proof::Certain;
                 let up = Upstream {
                     batch,

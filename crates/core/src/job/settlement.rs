@@ -99,6 +99,7 @@ impl Machine {
             mark: leftover_mark(lane, from.mark, rest.rows.len()),
             unmarked: None,
             found: false,
+            account: None,
             after: None,
             state: ShardState::Planned,
         };

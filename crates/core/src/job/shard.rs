@@ -8,6 +8,7 @@ use offpeak_wire::batch::BatchId;
 use offpeak_wire::request::Ttl;
 use serde::{Deserialize, Serialize};
 
+use crate::job::account::Account;
 use crate::job::outcome::Tally;
 use crate::job::unmark::Unmarked;
 use crate::price::Lane;
@@ -170,6 +171,9 @@ pub struct Shard {
     /// Its batch was made by an earlier life of the job, whose memory was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
+    /// The account that its batch is, or may be, in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
     /// Where it stands.
     pub state: ShardState,
 }

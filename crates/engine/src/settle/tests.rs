@@ -78,6 +78,7 @@ impl Job {
             mark: None,
             unmarked: None,
             found: false,
+            account: None,
             after: None,
             reserved: Usd::ZERO,
             state: ShardState::Running,

@@ -219,7 +219,10 @@ impl State<'_> {
             }
             Stop::Guard { .. } => self.past_guard[job] = true,
             // The account is put in order, and the same command given again.
-            Stop::Upstream { .. } | Stop::Expired { .. } | Stop::Interrupted => {}
+            Stop::Upstream { .. }
+            | Stop::OtherAccount { .. }
+            | Stop::Expired { .. }
+            | Stop::Interrupted => {}
         }
     }
 

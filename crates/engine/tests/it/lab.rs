@@ -38,6 +38,8 @@ pub(crate) struct Lab {
     pub(crate) choice: Choice,
     /// Rows that go before the others are planned.
     pub(crate) probe: Option<u32>,
+    /// The key in use; each has a workspace of its own.
+    pub(crate) key: &'static str,
     seed: u64,
 }
 
@@ -82,6 +84,7 @@ impl Lab {
             spec,
             choice,
             probe: None,
+            key: "sk-ant-api03-laboratory",
             seed,
         }
     }
@@ -202,7 +205,7 @@ impl Lab {
             let stream = upstream.connect();
             Box::pin(async move { Ok(Box::new(stream) as Box<dyn Io>) })
         });
-        let auth = Auth::ApiKey(SecretString::from("sk-ant-api03-laboratory".to_owned()));
+        let auth = Auth::ApiKey(SecretString::from(self.key.to_owned()));
         let client = Client::over(connect, BaseUrl::anthropic(), auth, Options::default());
         Engine {
             store: Arc::new(Store::open(&self.data_dir().join("jobs.db")).unwrap()),

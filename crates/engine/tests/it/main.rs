@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod account;
 #[path = "../dice/mod.rs"]
 mod dice;
 mod evidence;

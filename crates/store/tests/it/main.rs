@@ -79,6 +79,7 @@ fn shard(no: u32) -> Shard {
         mark: Some(Ttl::OneHour),
         unmarked: None,
         found: false,
+        account: None,
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }

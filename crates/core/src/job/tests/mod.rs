@@ -1,6 +1,7 @@
 //! The machine, driven by hand: what it does in each of the situations that cost money when done
 //! wrongly. No runtime, no clock: `now` is a number.
 
+mod account;
 mod batch;
 mod deadline;
 mod scouting;
@@ -63,6 +64,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         mark: None,
         unmarked: None,
         found: false,
+        account: None,
         after: None,
         state: ShardState::Planned,
     }
