@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::price::{Book, Lane};
 use offpeak_engine::cut::{CutPlan, cut};
@@ -87,6 +88,7 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         output: PathBuf::from("unused.jsonl"),
         overwrite: false,
         on_invalid: OnInvalid::Stop,
+        on_unknown: OnUnknown::Wait,
     }
 }
 

@@ -9,6 +9,7 @@ mod section;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::spec::{FieldsIn, InputShape, Need, OnInvalid, Source, TableFormat, Template};
 use toml::de::DeTable;
@@ -40,7 +41,10 @@ const KEYS: &Places = &[
         ],
     ),
     ("latency", &["needs", "deadline"]),
-    ("limits", &["budget_usd", "zero_data_retention"]),
+    (
+        "limits",
+        &["budget_usd", "zero_data_retention", "on_unknown"],
+    ),
 ];
 
 /// Request members that [params] must not have, and where they come from instead.
@@ -68,6 +72,7 @@ pub(crate) struct JobFile {
     pub(crate) need: Option<Need>,
     pub(crate) budget: Option<Usd>,
     pub(crate) zero_data_retention: bool,
+    pub(crate) on_unknown: OnUnknown,
     pub(crate) on_invalid: Option<OnInvalid>,
 }
 
@@ -101,13 +106,17 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
     let input = beside(document.path, input.text);
     let shape = shape(document, &top, &input, &mut files)?;
     let limits = top.section("limits")?;
-    let (budget, zero_data_retention) = match &limits {
+    let (budget, zero_data_retention, on_unknown) = match &limits {
         Some(limits) => {
             limits.only(KEYS)?;
             let retention = limits.flag("zero_data_retention")?;
-            (limits.usd("budget_usd")?, retention.unwrap_or(false))
+            (
+                limits.usd("budget_usd")?,
+                retention.unwrap_or(false),
+                on_unknown(limits)?,
+            )
         }
-        None => (None, false),
+        None => (None, false, OnUnknown::Wait),
     };
     Ok(JobFile {
         name: top.text("name")?.map(|name| name.text.to_owned()),
@@ -125,6 +134,7 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
             .map_or(Ok(None), |latency| need(&latency))?,
         budget,
         zero_data_retention,
+        on_unknown,
         on_invalid: on_invalid(&top)?,
     })
 }
@@ -313,6 +323,19 @@ fn on_invalid(top: &Section<'_>) -> Result<Option<OnInvalid>, ExpectedError> {
         Some(_) => Err(top
             .error("on_invalid", "must be \"stop\" or \"skip\"")
             .hint("\"stop\" sends nothing if a row is invalid; \"skip\" sends the other rows")),
+    }
+}
+
+fn on_unknown(limits: &Section<'_>) -> Result<OnUnknown, ExpectedError> {
+    match limits.text("on_unknown")?.map(|text| text.text) {
+        None | Some("wait") => Ok(OnUnknown::Wait),
+        Some("deadline") => Ok(OnUnknown::Deadline),
+        Some(_) => Err(limits
+            .error("on_unknown", "must be \"wait\" or \"deadline\"")
+            .hint(
+                "\"wait\" pays no row twice, even if a batch that nobody can find makes the job late; \
+                 \"deadline\" answers its rows by calls in time, which may pay them twice",
+            )),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl};
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
 use offpeak_engine::count::Counting;
@@ -254,6 +255,7 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         output,
         overwrite: false,
         on_invalid: on_invalid.unwrap_or(OnInvalid::Stop),
+        on_unknown: file.on_unknown,
     })
 }
 
@@ -289,6 +291,7 @@ fn bare(input: &Path) -> JobFile {
         need: None,
         budget: None,
         zero_data_retention: false,
+        on_unknown: OnUnknown::Wait,
         on_invalid: None,
     }
 }

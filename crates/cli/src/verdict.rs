@@ -30,7 +30,7 @@ pub(crate) fn exit(manifest: &Manifest) -> Exit {
 /// Whether the upstream's own bill says what the ledger says, up to calls whose answers were lost.
 pub(crate) fn is_explained(manifest: &Manifest) -> bool {
     manifest.upstream_bill_picousd.is_none_or(|bill| {
-        let residual = bill - manifest.cost_picousd;
+        let residual = bill - manifest.cost_picousd - manifest.waste_picousd;
         residual >= Usd::ZERO && residual <= manifest.unknown_picousd
     })
 }
@@ -66,6 +66,7 @@ pub(crate) fn summary(manifest: &Manifest, need: Need) -> Summary {
         duration,
         spare,
         stopped: None,
+        waste: (manifest.wasted.len() as u64, manifest.waste_picousd),
         upstream_bill: manifest.upstream_bill_picousd,
         examples: Vec::new(),
         output: Some(manifest.output.display().to_string()),
@@ -255,6 +256,7 @@ pub(crate) fn stopped_summary(
         duration,
         spare,
         stopped: Some(stopped.why.clone()),
+        waste: (0, Usd::ZERO),
         // The bill has calls in it whose shard is not settled.
         upstream_bill: None,
         examples: stopped.examples.clone(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use offpeak_client::Bytes;
 use offpeak_core::job::Act;
 use offpeak_core::job::event::{
-    CollectAnswer, Event, Listing, OurBatch, Owner, Scouted, SeenBatch, SyncRow,
+    CollectAnswer, Event, Listing, OurBatch, Owner, Scouted, Search, SeenBatch, SyncRow,
 };
 use offpeak_core::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream as Batch};
 use offpeak_core::price::Lane;
@@ -29,6 +29,7 @@ use crate::start::{Engine, Job};
 use crate::sync_call::{self, SyncCall};
 use crate::transfer::{DownloadError, download, fit, measure_body, stream_body};
 use crate::upstream::{Failure, Upstream, created_at};
+use crate::weigh::weigh;
 
 /// Rows of a sync shard that are read at a time.
 const FETCH: u32 = 512;
@@ -39,7 +40,7 @@ pub(crate) struct Actor {
     engine: Engine,
     job: JobId,
     facts: JobFacts,
-    scout: bool,
+    created_at: Timestamp,
     budget: Option<Usd>,
     spool: SpoolDir,
     upstream: Upstream,
@@ -61,7 +62,7 @@ impl Actor {
             engine,
             job: job.record.id.clone(),
             facts: job.facts.clone(),
-            scout: job.scout,
+            created_at: job.record.created_at,
             budget: job.settings.budget,
             spool: job.spool.clone(),
             recovered,
@@ -83,7 +84,10 @@ impl Actor {
     ) -> Result<Event, EngineError> {
         let about = || shard.clone().expect("this act is about a shard");
         match act {
-            Act::Scout { rows } => Ok(Event::Scouted(self.look_for_ourselves(&rows).await?)),
+            Act::Scout { rows, search } => {
+                let scouted = self.look_for_ourselves(&rows, search).await?;
+                Ok(Event::Scouted(scouted))
+            }
             Act::Prepare(no) => self.prepare(no, about()).await,
             Act::Submit(no) => {
                 let shard = about();
@@ -110,6 +114,12 @@ impl Actor {
             Act::Collect(no, batch) => {
                 let answer = self.collect(no, about(), &batch).await?;
                 Ok(Event::Collected { shard: no, answer })
+            }
+            Act::Weigh(batch) => {
+                let (book, models) = (&self.engine.book, &self.facts.models);
+                let cost = weigh(&self.upstream, &batch.batch, book, batch.created_at, models);
+                let cost = cost.await;
+                Ok(Event::Weighed { batch, cost })
             }
             Act::Settle(no) => self.settle(no, about()).await,
             Act::Measure(no, worst) => {
@@ -146,12 +156,15 @@ impl Actor {
         })
     }
 
-    /// Looks for batches that an earlier life of this job made, if its memory may be lost; in any
-    /// case learns the server's time.
-    async fn look_for_ourselves(&self, sizes: &[u64]) -> Result<Scouted, EngineError> {
-        let found = match self.upstream.knock().await {
-            Ok(()) if self.scout => self.search(sizes).await?,
-            knocked => knocked.map(|()| Scouted::default()),
+    /// Looks for batches of this job, as far as asked; in any case learns the server's time.
+    async fn look_for_ourselves(
+        &self,
+        sizes: &[u64],
+        search: Search,
+    ) -> Result<Scouted, EngineError> {
+        let found = match (self.upstream.knock().await, search) {
+            (Ok(()), Search::Ended | Search::All) => self.search(sizes, search).await?,
+            (knocked, _) => knocked.map(|()| Scouted::default()),
         };
         let account = found.is_ok().then(|| self.upstream.account());
         let found = found.unwrap_or_else(|failure| Scouted {
@@ -161,14 +174,26 @@ impl Actor {
         Ok(Scouted { account, ..found })
     }
 
-    async fn search(&self, sizes: &[u64]) -> Result<Result<Scouted, Failure>, EngineError> {
+    async fn search(
+        &self,
+        sizes: &[u64],
+        search: Search,
+    ) -> Result<Result<Scouted, Failure>, EngineError> {
         let now = self.upstream.server_not_before();
         let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
         let kept = Span::from_secs(days * 86_400);
+        let all = search == Search::All;
+        let back = if all {
+            kept
+        } else {
+            // A clock that was set in the meantime is wrong by less than a day.
+            let since = self.upstream.now() - self.created_at + Span::from_secs(86_400);
+            since.clamp(Span::ZERO, kept)
+        };
         let mut found = Scouted::default();
         let mut sizes = sizes.to_vec();
         sizes.extend(self.cut_by_the_budget().await?);
-        let batches = match self.upstream.list(now - kept).await {
+        let batches = match self.upstream.list(now - back).await {
             Ok(batches) => batches,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -178,6 +203,7 @@ impl Actor {
             }
             let rows = batch.counts.total();
             match batch.status {
+                _ if !all && !sizes.contains(&rows) => {}
                 BatchStatus::Ended if batch.archived_at.is_some() => {}
                 BatchStatus::Ended => match self.upstream.whose(&batch.id).await {
                     Ok(Some(mark)) if mark.job == self.job => found.ours.push(OurBatch {
@@ -187,10 +213,10 @@ impl Actor {
                         batch: batch.id,
                     }),
                     Ok(_) => {}
-                    Err(_) if !sizes.contains(&rows) => {}
+                    Err(_) if !all || !sizes.contains(&rows) => {}
                     Err(_) => found.suspects.push(batch.id),
                 },
-                _ if sizes.contains(&rows) && self.may_still_run(&batch, now) => {
+                _ if all && sizes.contains(&rows) && self.may_still_run(&batch, now) => {
                     found.suspects.push(batch.id);
                 }
                 _ => {}

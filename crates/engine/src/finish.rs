@@ -91,6 +91,12 @@ pub struct Manifest {
     pub unknown_picousd: Usd,
     /// Such calls.
     pub unknown_calls: u64,
+    /// Billed for batches that carry this job's mark and answer none of its rows, on top.
+    #[serde(default)]
+    pub waste_picousd: Usd,
+    /// Those batches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wasted: Vec<Wasted>,
     /// The upstream's own bill for this run, where there is one (the simulator).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upstream_bill_picousd: Option<Usd>,
@@ -104,6 +110,17 @@ pub struct Manifest {
     pub cache_write_tokens: u64,
     /// Generated tokens.
     pub output_tokens: u64,
+}
+
+/// A batch that was paid for and answers no row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wasted {
+    /// Its id upstream.
+    pub batch: String,
+    /// Its rows.
+    pub rows: u64,
+    /// What its answers cost.
+    pub cost_picousd: Usd,
 }
 
 /// The part of a job that travelled one route.
@@ -186,6 +203,14 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
         if facts.invalid > 0 {
             outcomes.insert(OutcomeClass::Invalid.as_str().to_owned(), facts.invalid);
         }
+        let wasted = engine.store.waste(&record.id)?.into_iter();
+        let wasted: Vec<_> = wasted
+            .map(|batch| Wasted {
+                batch: batch.batch,
+                rows: batch.rows,
+                cost_picousd: batch.cost,
+            })
+            .collect();
         let finished_at = Timestamp::from_micros(engine.clock.now());
         let deadline = settings.deadline_at(record.created_at);
         let planned = approximate(facts.planned_usd_estimate);
@@ -221,6 +246,8 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             cost_usd: tally.cost.to_decimal(),
             unknown_picousd: tally.unknown,
             unknown_calls: tally.unknown_calls,
+            waste_picousd: wasted.iter().map(|batch| batch.cost_picousd).sum(),
+            wasted,
             upstream_bill_picousd: upstream_bill,
             attempts: tally.attempts,
             input_tokens: tally.input_tokens,

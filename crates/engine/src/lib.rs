@@ -35,3 +35,4 @@ mod sync_call;
 mod transfer;
 mod upstream;
 pub mod verify;
+mod weigh;

@@ -118,7 +118,7 @@ struct Driver<'a> {
 impl<'a> Driver<'a> {
     async fn start(job: &'a Job, report: Report) -> Result<Self, EngineError> {
         let now = Timestamp::from_micros(job.engine.clock.now());
-        let (shards, recovered) = {
+        let (shards, recovered, wasted) = {
             let (engine, record, spool) =
                 (job.engine.clone(), job.record.clone(), job.spool.clone());
             let models = job.facts.models.clone();
@@ -128,7 +128,8 @@ impl<'a> Driver<'a> {
                 for shard in shards.iter().filter(|s| s.state == ShardState::Running) {
                     recovered.insert(shard.no, recover(&spool, shard, &engine.book, &models)?);
                 }
-                Ok::<_, EngineError>((shards, recovered))
+                let wasted = engine.store.waste(&record.id)?;
+                Ok::<_, EngineError>((shards, recovered, wasted))
             })
             .await?
         };
@@ -146,6 +147,9 @@ impl<'a> Driver<'a> {
             expired_to_sync: job.settings.expired_to_sync,
             answer: Span::from_secs(job.facts.answer_seconds),
             marks: job.facts.marks,
+            on_unknown: job.settings.on_unknown,
+            resumed: job.resumed,
+            wasted: wasted.iter().map(|batch| batch.cost).sum(),
             probing: job.facts.probing,
         };
         let actor = Actor::new(job, recovered);
@@ -169,7 +173,10 @@ impl<'a> Driver<'a> {
         let at_work = |state: &ShardState| {
             !matches!(
                 state,
-                ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+                ShardState::Planned
+                    | ShardState::GivenUp(_)
+                    | ShardState::Running
+                    | ShardState::Settled(_)
             )
         };
         for shard in self.machine.shards().filter(|s| at_work(&s.state)) {
@@ -236,7 +243,7 @@ impl<'a> Driver<'a> {
 fn act_shard(machine: &Machine, act: &offpeak_core::job::Act) -> Option<Shard> {
     use offpeak_core::job::Act;
     let no = match act {
-        Act::Scout { .. } => return None,
+        Act::Scout { .. } | Act::Weigh(_) => return None,
         Act::Prepare(no)
         | Act::Submit(no)
         | Act::List(no, _)

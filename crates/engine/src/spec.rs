@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
 
 /// A job, resolved.
@@ -28,6 +29,8 @@ pub struct JobSpec {
     pub overwrite: bool,
     /// What becomes of rows that cannot be sent.
     pub on_invalid: OnInvalid,
+    /// What becomes, at the last safe moment, of a batch that may exist.
+    pub on_unknown: OnUnknown,
 }
 
 /// When the answers are needed.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::fields::FieldsEffect;
@@ -116,6 +117,8 @@ pub struct Settings {
     pub overwrite: bool,
     /// Nothing may travel in a batch.
     pub zero_data_retention: bool,
+    /// What becomes, at the last safe moment, of a batch that may exist.
+    pub on_unknown: OnUnknown,
     /// See [`Choice::past_guard`].
     pub past_guard: bool,
     /// See [`Choice::expired_to_sync`].
@@ -131,6 +134,7 @@ impl Settings {
             output: spec.output.clone(),
             overwrite: spec.overwrite,
             zero_data_retention: spec.zero_data_retention,
+            on_unknown: spec.on_unknown,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,
         }
@@ -156,6 +160,8 @@ pub struct Job {
     pub settings: Settings,
     pub(crate) spool: SpoolDir,
     pub(crate) scout: bool,
+    /// Another process has run it before.
+    pub(crate) resumed: bool,
     _lock: JobLock,
 }
 
@@ -325,6 +331,7 @@ fn reopen(
         settings,
         spool,
         scout,
+        resumed: true,
         _lock: lock,
     };
     Ok(Opened::Unfinished(Box::new(job)))
@@ -447,6 +454,7 @@ impl FreshJob {
             settings,
             spool,
             scout,
+            resumed: false,
             _lock: self.lock,
         })
     }

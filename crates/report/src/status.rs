@@ -182,6 +182,7 @@ fn meaning(tag: &str) -> &'static str {
         "canceling" => "batch being cancelled; what it finished is kept",
         "ended" => "batch done; results not fetched yet",
         "collected" => "results fetched; being counted",
+        "given_up" => "sent, never confirmed; its rows go one by one for the deadline",
         "running" => "calls being made one by one",
         "settled" => "every row has its outcome or a later shard",
         _ => "",

@@ -28,6 +28,8 @@ pub struct Summary {
     pub spare: Option<Span>,
     /// Why it stopped early, if it did.
     pub stopped: Option<String>,
+    /// Batches that were paid for and answer no row, and their cost, on top of the tally's.
+    pub waste: (u64, Usd),
     /// With the simulator: what the upstream says it billed.
     pub upstream_bill: Option<Usd>,
     /// Some failures, in words.
@@ -49,7 +51,7 @@ pub fn summary_text(summary: &Summary, width: usize) -> String {
     out.push_str(&cost_table(&summary.tally, width));
     out.push('\n');
     if let Some(billed) = summary.upstream_bill {
-        out.push_str(&check_table(&summary.tally, billed, width));
+        out.push_str(&check_table(summary, billed, width));
         out.push('\n');
     }
     for (label, text) in facts(summary) {
@@ -167,13 +169,14 @@ fn cost_table(tally: &Tally, width: usize) -> String {
     table(&columns, rows, width)
 }
 
-fn check_table(tally: &Tally, billed: Usd, width: usize) -> String {
+fn check_table(summary: &Summary, billed: Usd, width: usize) -> String {
+    let (tally, waste) = (&summary.tally, summary.waste.1);
     let columns = [
         ("Check against the simulator", Align::Left),
         ("US dollars", Align::Right),
         ("", Align::Left),
     ];
-    let residual = billed - tally.cost;
+    let residual = billed - tally.cost - waste;
     let verdict = if residual == Usd::ZERO {
         "equal to the last digit".to_owned()
     } else if residual > Usd::ZERO && residual <= tally.unknown {
@@ -192,6 +195,9 @@ fn check_table(tally: &Tally, billed: Usd, width: usize) -> String {
         line("this run", tally.cost, ""),
         line("difference", residual, &verdict),
     ];
+    if waste > Usd::ZERO {
+        rows.insert(2, line("batches that answer no row", waste, ""));
+    }
     if tally.unknown > Usd::ZERO {
         rows.push(line("held for lost answers", tally.unknown, "at most"));
     }
@@ -236,6 +242,14 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             tally.unknown
         );
         facts.push(("Lost", text));
+    }
+    let (batches, waste) = summary.waste;
+    if batches > 0 {
+        let text = format!(
+            "{} of this job was paid for and answers no row: {waste} on top. The manifest names it.",
+            counted(batches, "batch")
+        );
+        facts.push(("Waste", text));
     }
     if let Some(output) = &summary.output {
         facts.push(("Output", output.clone()));

@@ -9,9 +9,11 @@ mod job;
 mod observation;
 mod open;
 mod shard;
+mod waste;
 
 pub use error::StoreError;
 pub use job::{JobRecord, JobState};
 pub use observation::Observation;
 pub use open::Store;
 pub use shard::LedgerSums;
+pub use waste::WastedBatch;

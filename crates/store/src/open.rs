@@ -19,11 +19,12 @@ fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up(include_str!("schema_1.sql")),
         M::up(include_str!("schema_2.sql")),
+        M::up(include_str!("schema_3.sql")),
     ])
 }
 
 /// Schema version that this program writes.
-const KNOWN: u32 = 2;
+const KNOWN: u32 = 3;
 
 impl Store {
     /// Opens or creates the store at `path`. Every commit is durable when it returns.

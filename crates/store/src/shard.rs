@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::StoreError;
 use crate::observation::observe;
 use crate::open::Store;
+use crate::waste::{is_waste, put_waste};
 
 /// Sums of a job's ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct LedgerSums {
     pub released: Usd,
     /// Held for calls of unknown outcome.
     pub unknown: Usd,
+    /// Billed for batches that answer no row.
+    pub waste: Usd,
     /// Set aside for batches and neither used nor given back yet. The sync lane holds call by call,
     /// in its journals, and is entered here when a shard of it is settled.
     pub held: Usd,
@@ -43,6 +46,7 @@ impl Store {
             match write {
                 Write::Shard { expect, shard } => put_shard(&transaction, job, *expect, shard)?,
                 Write::Ledger(entry) => append(&transaction, job, at, entry)?,
+                Write::Waste { batch, cost } => put_waste(&transaction, job, at, batch, *cost)?,
                 Write::Observed { shard, observed } => {
                     observe(&transaction, job, at, *shard, observed)?;
                 }
@@ -64,7 +68,7 @@ impl Store {
         rows.map(|body| read_shard(&body?)).collect()
     }
 
-    /// Whether any shard of any job certainly owns this batch. One that only took it for its own,
+    /// Whether any shard of any job certainly owns this batch, or it is known to be waste. One that only took it for its own,
     /// because time and row count fit, does not: it may be the lost batch of another job.
     ///
     /// # Errors
@@ -78,7 +82,7 @@ impl Store {
                 return Ok(true);
             }
         }
-        Ok(false)
+        is_waste(&connection, batch.as_str())
     }
 
     /// The sums of a job's ledger.
@@ -104,10 +108,12 @@ impl Store {
                 "settle" => &mut sums.settled,
                 "release" => &mut sums.released,
                 "unknown" => &mut sums.unknown,
+                "waste" => &mut sums.waste,
                 _ => return Err(damaged()),
             };
             *sum += amount;
-            if lane == lane_name(Lane::Batch) {
+            // Nothing was set aside for what nobody meant to send.
+            if lane == lane_name(Lane::Batch) && kind != "waste" {
                 let held = if kind == "reserve" { amount } else { -amount };
                 sums.held += held;
             }
@@ -132,6 +138,7 @@ fn is_guess(state: &ShardState) -> bool {
         ShardState::Planned
         | ShardState::Submitting(_)
         | ShardState::Unknown(_)
+        | ShardState::GivenUp(_)
         | ShardState::Collected(_)
         | ShardState::Running
         | ShardState::Settled(_) => false,

@@ -123,7 +123,10 @@ impl Machine {
                     self.fewer_than(COLLECTED_AT_ONCE, |s| matches!(s, ShardState::Ended(_)))
                         .then_some(act)
                 }
-                ShardState::Collected(_) | ShardState::Running | ShardState::Settled(_) => None,
+                ShardState::Collected(_)
+                | ShardState::GivenUp(_)
+                | ShardState::Running
+                | ShardState::Settled(_) => None,
             };
             if let Some(act) = act {
                 self.live_mut(no).busy = true;

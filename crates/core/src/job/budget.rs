@@ -43,7 +43,7 @@ impl Machine {
             ShardState::Settled(tally) => tally.cost + tally.unknown,
             _ => live.shard.reserved,
         });
-        Some(budget - committed.sum::<Usd>())
+        Some(budget - committed.sum::<Usd>() - self.waste.cost)
     }
 
     /// Whether something under way may give money back.
@@ -52,7 +52,10 @@ impl Machine {
             || self.shards.values().any(|l| {
                 !matches!(
                     l.shard.state,
-                    ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+                    ShardState::Planned
+                        | ShardState::GivenUp(_)
+                        | ShardState::Running
+                        | ShardState::Settled(_)
                 )
             })
     }

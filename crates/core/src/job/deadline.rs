@@ -3,10 +3,10 @@
 //!
 //! Leaves out the measuring of the sync lane (`speed`).
 
-use crate::job::event::{Act, Write};
-use crate::job::machine::{Live, Machine, Step};
+use crate::job::event::{Act, LedgerEntry, LedgerKind, Leftovers, Write};
+use crate::job::machine::{Live, Machine, OnUnknown, Step};
 use crate::job::pace::Window;
-use crate::job::shard::{Proof, ShardNo, ShardState};
+use crate::job::shard::{Doubt, Proof, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::Unmarked;
 use crate::plan::timing::{HEDGE_OVERHEAD, TURNAROUND};
 use crate::price::Lane;
@@ -72,8 +72,12 @@ impl Machine {
                 // An earlier life may have paid for it; that batch comes first.
                 ShardState::Planned => self.has_scouted(),
                 // A batch that is not proved ours is never canceled.
-                ShardState::InProgress(up) => {
-                    up.proof == Proof::Certain && self.is_within_reach(&live.shard)
+                ShardState::InProgress(up) if up.proof == Proof::Certain => {
+                    self.is_within_reach(&live.shard)
+                }
+                // Nor is it waited for any longer, if the deadline is worth more than its price.
+                ShardState::InProgress(_) | ShardState::Unknown(_) => {
+                    self.facts.on_unknown == OnUnknown::Deadline
                 }
                 _ => false,
             }
@@ -87,21 +91,53 @@ impl Machine {
             let Some(no) = self.least_likely_to_end() else {
                 return;
             };
-            let shard = &mut self.live_mut(no).shard;
-            if let ShardState::InProgress(up) = &shard.state {
-                let up = up.clone();
-                self.move_to(no, ShardState::Canceling(up.clone()), out);
-                self.live_mut(no).busy = true;
-                out.acts.push(Act::Cancel(no, up.batch));
-            } else {
-                shard.go_sync();
-                let shard = Box::new(shard.clone());
-                out.writes.push(Write::Shard {
-                    expect: Some("planned"),
-                    shard,
-                });
+            match self.live(no).shard.state.clone() {
+                ShardState::InProgress(up) => match up.proof {
+                    Proof::Certain => {
+                        self.move_to(no, ShardState::Canceling(up.clone()), out);
+                        self.live_mut(no).busy = true;
+                        out.acts.push(Act::Cancel(no, up.batch));
+                    }
+                    Proof::Likely(doubt) => self.give_up(now, no, doubt, out),
+                },
+                ShardState::Unknown(doubt) => self.give_up(now, no, doubt, out),
+                _ => {
+                    let shard = &mut self.live_mut(no).shard;
+                    shard.go_sync();
+                    let shard = Box::new(shard.clone());
+                    out.writes.push(Write::Shard {
+                        expect: Some("planned"),
+                        shard,
+                    });
+                }
             }
         }
+    }
+
+    /// Answers the rows of a batch in doubt by calls. What the batch can cost stays set aside.
+    fn give_up(&mut self, now: Timestamp, no: ShardNo, doubt: Doubt, out: &mut Step) {
+        let shard = self.live(no).shard.clone();
+        let expired = match shard.role {
+            ShardRole::Leftovers { expired, .. } => expired,
+            ShardRole::Bulk | ShardRole::Canary => 0,
+        };
+        let rest = Leftovers {
+            rows: shard.rows,
+            bytes: shard.bytes,
+            worst: shard.worst + shard.worst,
+            expired: 0,
+            round_max: expired,
+        };
+        self.hand_over(now, &shard, (Lane::Sync, rest.worst), &rest, out);
+        let released = shard.reserved - shard.worst;
+        self.live_mut(no).shard.reserved = shard.worst;
+        self.move_to(no, ShardState::GivenUp(doubt), out);
+        out.writes.push(Write::Ledger(LedgerEntry {
+            kind: LedgerKind::Release,
+            shard: no,
+            lane: Lane::Batch,
+            amount: released,
+        }));
     }
 
     /// Of the batches that can be given up, the one that loses least: never sent, or sent last.

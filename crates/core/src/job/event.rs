@@ -70,6 +70,13 @@ pub enum Event {
         /// Whether the upstream took it.
         accepted: bool,
     },
+    /// The results of a batch that no shard needs were read.
+    Weighed {
+        /// The batch.
+        batch: OurBatch,
+        /// What its answers cost; `None` if they could not be read.
+        cost: Option<Usd>,
+    },
     /// A results download ended.
     Collected {
         /// The shard.
@@ -131,6 +138,19 @@ pub struct Scouted {
     /// Batches that still run and have the row count of one of our shards, or whose results cannot
     /// be read now.
     pub suspects: Vec<BatchId>,
+}
+
+/// How far a search for our own batches goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// Nowhere: the upstream is asked for its time and our account only.
+    Knock,
+    /// Over batches made since the job was, which have ended and have the row count of one of its shards.
+    /// Others that run are not waited for: this process or its store made whatever ours there are.
+    Ended,
+    /// Over all that the upstream keeps: the memory of the job may be lost, and every batch in question
+    /// with it.
+    All,
 }
 
 /// A batch that carries this job's mark.
@@ -338,6 +358,13 @@ pub enum Write {
     },
     /// A movement of money.
     Ledger(LedgerEntry),
+    /// A batch of ours that answers no row, so that it is not found again.
+    Waste {
+        /// The batch.
+        batch: OurBatch,
+        /// What its answers cost.
+        cost: Usd,
+    },
     /// What a shard that is settled in the same step showed of the calls to a model.
     Observed {
         /// The shard.
@@ -371,6 +398,8 @@ pub enum LedgerKind {
     Release,
     /// Held for calls whose outcome nobody knows.
     Unknown,
+    /// Billed for a batch that answers no row.
+    Waste,
 }
 
 impl LedgerKind {
@@ -382,6 +411,7 @@ impl LedgerKind {
             Self::Settle => "settle",
             Self::Release => "release",
             Self::Unknown => "unknown",
+            Self::Waste => "waste",
         }
     }
 }
@@ -394,6 +424,8 @@ pub enum Act {
         /// Rows of the shards that an earlier life may have sent: a batch that runs is one of its
         /// only if it has as many as one of them.
         rows: Vec<u64>,
+        /// How far to look.
+        search: Search,
     },
     /// Measure the body of a shard; answer with `Prepared`.
     Prepare(ShardNo),
@@ -409,6 +441,8 @@ pub enum Act {
     Collect(ShardNo, Upstream),
     /// Turn results or journal into outcomes; answer with `Settled`.
     Settle(ShardNo),
+    /// Price the results of a batch that no shard needs; answer with `Weighed`.
+    Weigh(OurBatch),
     /// Find out how many first rows of a shard cost at most this, or fill half its bytes if no
     /// amount is given; answer with `Measured`.
     Measure(ShardNo, Option<Usd>),

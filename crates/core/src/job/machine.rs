@@ -17,6 +17,7 @@ use crate::job::scouting::Scouting;
 use crate::job::shard::{JobId, Shard, ShardNo, ShardState};
 use crate::job::sync_lane::SyncLane;
 use crate::job::unmark::MarkFacts;
+use crate::job::waste::Waste;
 use crate::units::{Span, Timestamp, Usd};
 
 /// What does not change while a job runs.
@@ -40,8 +41,24 @@ pub struct Facts {
     pub answer: Span,
     /// What cache marks need to pay.
     pub marks: MarkFacts,
+    /// What becomes of a batch in doubt at the last safe moment.
+    pub on_unknown: OnUnknown,
+    /// Another process has run this job before.
+    pub resumed: bool,
+    /// What was paid for batches that answer no row, as far as it was found before.
+    pub wasted: Usd,
     /// Only the probe has been cut; batches of an earlier life may be of shards to come.
     pub probing: bool,
+}
+
+/// What becomes, at the last safe moment, of a batch that may exist and may be ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It is waited for, whatever the deadline: its rows are not paid twice.
+    #[default]
+    Wait,
+    /// Its rows are answered by calls: the deadline is kept, and they may be paid twice.
+    Deadline,
 }
 
 /// What one step wants: first remembered, then done.
@@ -89,6 +106,7 @@ pub struct Machine {
     pub(crate) scouting: Scouting,
     /// That of the key in use, once the upstream was reached.
     pub(crate) account: Option<Account>,
+    pub(crate) waste: Waste,
 }
 
 impl Machine {
@@ -101,7 +119,8 @@ impl Machine {
         progress: BTreeMap<ShardNo, Tally>,
         now: Timestamp,
     ) -> Self {
-        let scouting = Scouting::at_start(&facts, &shards);
+        let scouting = Scouting::at_start(&shards);
+        let waste = Waste::at_start(shards.iter(), facts.probing, facts.wasted);
         let live = |shard: Shard| Live {
             shard,
             busy: false,
@@ -117,6 +136,7 @@ impl Machine {
             stop: None,
             scouting,
             account: None,
+            waste,
         };
         for (no, live) in &machine.shards {
             if live.shard.state == ShardState::Running {
@@ -137,11 +157,8 @@ impl Machine {
     /// Where the job stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        if self
-            .shards
-            .values()
-            .all(|l| matches!(l.shard.state, ShardState::Settled(_)))
-        {
+        let settled = |l: &Live| matches!(l.shard.state, ShardState::Settled(_));
+        if self.shards.values().all(settled) && self.waste.is_looked_for() {
             return Status::Done;
         }
         match &self.stop {
@@ -156,7 +173,7 @@ impl Machine {
         // What is due and was not done waits for an act that is under way, not for the clock.
         let to_come = |at: &Timestamp| *at > now;
         let waits = |l: &&Live| match l.shard.state {
-            ShardState::Settled(_) | ShardState::Running => false,
+            ShardState::Settled(_) | ShardState::GivenUp(_) | ShardState::Running => false,
             ShardState::Planned => true,
             _ => !self.is_hard_stop(),
         };
@@ -171,6 +188,7 @@ impl Machine {
             self.sync.next_timeout(now),
             self.hedge_at().filter(|_| self.stop.is_none()),
             self.canary_until(),
+            self.waste_until(),
             self.scouting.next_look().filter(|_| self.stop.is_none()),
         ];
         shards
@@ -201,6 +219,7 @@ impl Machine {
             Event::Woke => {}
             Event::StopAsked => self.stop_for(Stop::Interrupted),
             Event::Scouted(scouted) => self.on_scouted(now, scouted, out),
+            Event::Weighed { batch, cost } => self.on_weighed(batch, cost, out),
             Event::Settled { shard, settlement } => self.on_settled(now, shard, settlement, out),
             Event::Measured {
                 shard,
@@ -243,6 +262,9 @@ impl Machine {
         }
         self.advance_batches(now, out);
         self.advance_sync(now, out);
+        if self.stop.is_none() {
+            self.look_for_waste(now, out);
+        }
     }
 
     // ---- stopping -----------------------------------------------------------------------------
@@ -264,10 +286,14 @@ impl Machine {
         let active = |state: &ShardState| {
             !matches!(
                 state,
-                ShardState::Planned | ShardState::Running | ShardState::Settled(_)
+                ShardState::Planned
+                    | ShardState::GivenUp(_)
+                    | ShardState::Running
+                    | ShardState::Settled(_)
             )
         };
-        self.scouting.is_busy()
+        self.waste.is_weighing()
+            || self.scouting.is_busy()
             || self.sync.is_flying()
             || self.sync.is_fetching()
             || self.shards.values().any(|l| l.busy)

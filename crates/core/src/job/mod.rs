@@ -17,6 +17,7 @@ pub mod shard;
 pub mod speed;
 mod sync_lane;
 pub mod unmark;
+mod waste;
 
 pub use event::{Act, Event, Stop, Write};
 pub use machine::{Facts, Machine, Status, Step};

@@ -6,8 +6,8 @@
 use offpeak_wire::error::ErrorKind;
 
 use crate::job::account::Account;
-use crate::job::event::{Act, OurBatch, Scouted, Stop};
-use crate::job::machine::{Facts, Live, Machine, Step, is_fatal};
+use crate::job::event::{Act, OurBatch, Scouted, Search, Stop};
+use crate::job::machine::{Live, Machine, Step, is_fatal};
 use crate::job::settlement::half_up;
 use crate::job::shard::{Proof, Shard, ShardState, Upstream};
 use crate::price::Lane;
@@ -35,7 +35,7 @@ impl Scouting {
     /// One whose memory may
     /// be lost looks whenever it has something unsent: the life before may have stopped at any point. If
     /// it was lost, that holds for calls too: the life before may have had the time for a batch of them.
-    pub(crate) fn at_start(facts: &Facts, shards: &[Shard]) -> Self {
+    pub(crate) fn at_start(shards: &[Shard]) -> Self {
         let settled = |s: &Shard| matches!(s.state, ShardState::Settled(_));
         if shards.iter().any(|s| s.account.is_some() && !settled(s)) {
             return Self::Wanted;
@@ -43,8 +43,7 @@ impl Scouting {
         let was_lost = shards.iter().any(|s| s.found);
         let unsent =
             |s: &Shard| s.state == ShardState::Planned && (s.lane == Lane::Batch || was_lost);
-        let all_unsent = shards.iter().all(|s| s.state == ShardState::Planned);
-        if shards.iter().any(unsent) && (facts.scout || all_unsent) {
+        if shards.iter().any(unsent) {
             Self::Wanted
         } else {
             Self::Done
@@ -65,6 +64,10 @@ impl Scouting {
 
 impl Machine {
     pub(crate) fn scout(&mut self, now: Timestamp, out: &mut Step) {
+        // Then only waste is looked for.
+        if self.is_answered() {
+            return;
+        }
         let wanted = match self.scouting {
             Scouting::Wanted => true,
             Scouting::Again(at) => now >= at,
@@ -81,13 +84,19 @@ impl Machine {
                 // The life before may have cut them anywhere.
                 rows = (1..=rows.into_iter().max().unwrap_or(0)).collect();
             }
-            out.acts.push(Act::Scout { rows });
+            let search = match () {
+                () if self.facts.scout => Search::All,
+                // The store may be that of a backup, older than what was sent since.
+                () if self.facts.resumed => Search::Ended,
+                () => Search::Knock,
+            };
+            out.acts.push(Act::Scout { rows, search });
         }
     }
 
     /// What a shard has left over may have been sent by the life before, too, if that shard was.
     pub(crate) fn scout_again(&mut self) {
-        if self.facts.scout && self.memory_was_lost() {
+        if (self.facts.scout || self.facts.resumed) && self.memory_was_lost() {
             self.scouting = match self.scouting {
                 Scouting::Busy { .. } => Scouting::Busy { stale: true },
                 Scouting::Wanted | Scouting::Again(_) | Scouting::Done => Scouting::Wanted,
@@ -142,6 +151,10 @@ impl Machine {
         let stale = self.scouting == Scouting::Busy { stale: true };
         self.scouting = Scouting::Again(now + AFTER_FAILURE);
         match failed {
+            Some(_) if self.waste.is_last_look() => {
+                self.waste.looked(true);
+                return;
+            }
             Some((kind, message)) if is_fatal(kind) => {
                 let kind = kind.unwrap_or(ErrorKind::Unknown);
                 self.stop_for(Stop::Upstream { kind, message });
@@ -163,6 +176,11 @@ impl Machine {
             self.take_back(now, found, out);
         }
         // Behind one that the budget cut there may be others.
+        if self.waste.is_last_look() {
+            self.waste.looked(false);
+            self.scouting = Scouting::Done;
+            return;
+        }
         let looks_again = self.facts.budget.is_some() && self.taken_back() > known;
         // A batch that runs cannot be told from another of its size; paying twice is worse than
         // waiting until its results say whose it is.
@@ -230,6 +248,28 @@ impl Machine {
                     live.shard.state,
                     ShardState::Submitting(_) | ShardState::Unknown(_)
                 ) => {}
+            // The results of what it took on trust decide.
+            Some(live)
+                if live
+                    .shard
+                    .state
+                    .upstream()
+                    .is_some_and(|up| up.proof != Proof::Certain) => {}
+            // Its rows have their answers, or will have them from another batch.
+            Some(live) if live.shard.state != ShardState::Planned => {
+                self.waste.note(OurBatch {
+                    shard: no,
+                    batch,
+                    rows,
+                    created_at,
+                });
+            }
+            None if self.waste.is_last_look() => self.waste.note(OurBatch {
+                shard: no,
+                batch,
+                rows,
+                created_at,
+            }),
             // The run over all shards looks again.
             None if self.facts.probing => {}
             // What it left over this life has not left over yet; then it looks again.

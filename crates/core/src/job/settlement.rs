@@ -73,16 +73,28 @@ impl Machine {
         rest: Leftovers,
         out: &mut Step,
     ) -> ShardNo {
-        let round = match from.role {
-            ShardRole::Leftovers { round, .. } => round + 1,
-            ShardRole::Bulk | ShardRole::Canary => 1,
-        };
         let rows = u64::from(rest.rows.len());
         let sync = from.lane == Lane::Sync || !self.slack_for_a_batch(now, rows);
         let (lane, worst) = if sync {
             (Lane::Sync, rest.worst)
         } else {
             (Lane::Batch, half_up(rest.worst))
+        };
+        self.hand_over(now, from, (lane, worst), &rest, out)
+    }
+
+    /// The same on a lane that is decided, on which the rows cost so much at the most.
+    pub(crate) fn hand_over(
+        &mut self,
+        now: Timestamp,
+        from: &Shard,
+        (lane, worst): (Lane, Usd),
+        rest: &Leftovers,
+        out: &mut Step,
+    ) -> ShardNo {
+        let round = match from.role {
+            ShardRole::Leftovers { round, .. } => round + 1,
+            ShardRole::Bulk | ShardRole::Canary => 1,
         };
         let no = from.no.leftovers();
         let shard = Shard {

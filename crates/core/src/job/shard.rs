@@ -207,6 +207,9 @@ pub enum ShardState {
     Ended(Upstream),
     /// Batch lane: its result lines are durable in the spool.
     Collected(Collection),
+    /// Batch lane: nobody knows whether the upstream made the batch, or whether one that it made is ours,
+    /// and the deadline did not wait for it: the rows are those of a later shard.
+    GivenUp(Doubt),
     /// Sync lane: rows are being sent; the journal in the spool knows which.
     Running,
     /// Every row has its outcome or is part of a later shard.
@@ -225,6 +228,7 @@ impl ShardState {
             Self::Canceling(_) => "canceling",
             Self::Ended(_) => "ended",
             Self::Collected(_) => "collected",
+            Self::GivenUp(_) => "given_up",
             Self::Running => "running",
             Self::Settled(_) => "settled",
         }
@@ -239,6 +243,7 @@ impl ShardState {
             Self::Planned
             | Self::Submitting(_)
             | Self::Unknown(_)
+            | Self::GivenUp(_)
             | Self::Running
             | Self::Settled(_) => None,
         }

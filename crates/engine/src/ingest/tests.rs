@@ -7,6 +7,7 @@ mod messages;
 use std::fs;
 use std::path::Path;
 
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
 
@@ -62,6 +63,7 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         output: dir.join("out.jsonl"),
         overwrite: false,
         on_invalid: OnInvalid::Stop,
+        on_unknown: OnUnknown::Wait,
     }
 }
 

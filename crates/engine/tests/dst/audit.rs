@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::mark::Mark;
 use offpeak_core::job::shard::{JobId, ShardState};
 use offpeak_core::price::Book;
@@ -66,6 +67,8 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     let mut unknown_calls = 0;
     let mut used: BTreeSet<String> = BTreeSet::new();
     let mut unreadable: BTreeSet<(String, u64)> = BTreeSet::new();
+    // Jobs that may have answered the rows of a batch in doubt by calls.
+    let mut hasty: BTreeSet<String> = BTreeSet::new();
     for number in 0..case.jobs.len() {
         let Some(finished) = &course.finished[number] else {
             wrong.push(format!(
@@ -75,7 +78,12 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             continue;
         };
         let manifest = &finished.manifest;
-        held += manifest.unknown_picousd;
+        held += manifest.unknown_picousd + manifest.waste_picousd;
+        if case.jobs[number].on_unknown == OnUnknown::Deadline && finished.doubted {
+            hasty.insert(manifest.job.clone());
+        } else if !manifest.wasted.is_empty() {
+            wrong.push(format!("job {number}: waste {:?}", manifest.wasted));
+        }
         unknown_calls += manifest.unknown_calls;
         let lines = lines(course, number, &mut wrong);
         let mut cost = 0;
@@ -128,7 +136,8 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
                     if billed.row.as_ref().is_some_and(|billed| *billed != own) {
                         wrong.push(format!("{at}: {id} was the answer of {:?}", billed.row));
                     }
-                    if billed.lane == Lane::Sync && batch_rows.contains_key(&own) {
+                    let twice = billed.lane == Lane::Sync && batch_rows.contains_key(&own);
+                    if twice && !hasty.contains(&own.0) {
                         wrong.push(format!("{at}: paid in a batch and by itself"));
                     }
                 }
@@ -149,7 +158,7 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     for (id, billed) in lost {
         lost_pico += billed.pico;
         match &billed.row {
-            Some(row) if unreadable.contains(row) => {}
+            Some(row) if unreadable.contains(row) || hasty.contains(&row.0) => {}
             Some(row) => wrong.push(format!("{id} of {row:?} was billed and is in no output")),
             None => lost_calls += 1,
         }
@@ -206,7 +215,7 @@ fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>
         return;
     }
     let finished = course.finished[number].as_ref().expect("it has ended");
-    if finished.doubted {
+    if finished.doubted && job.on_unknown == OnUnknown::Wait {
         return;
     }
     if finished.took > within.as_micros() {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::spec::Need;
 use offpeak_sim::{
@@ -31,6 +32,7 @@ pub(crate) struct JobCase {
     /// Rows that go before the others are planned.
     pub(crate) probe: Option<u32>,
     pub(crate) past_guard: bool,
+    pub(crate) on_unknown: OnUnknown,
     /// The budget of the first life; each stop doubles it.
     pub(crate) budget: Option<Usd>,
 }
@@ -259,6 +261,11 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
             .once_in(8)
             .then(|| 1 + u32::try_from(dice.below(5)).unwrap()),
         past_guard: !dice.once_in(4),
+        on_unknown: if number % 2 == 1 {
+            OnUnknown::Deadline
+        } else {
+            OnUnknown::Wait
+        },
         budget: with_budget.then(|| Usd::from_pico(i128::from(micros) * 1_000_000)),
     }
 }

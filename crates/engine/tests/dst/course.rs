@@ -358,6 +358,7 @@ impl State<'_> {
             output: self.output(number),
             overwrite: false,
             on_invalid: OnInvalid::Stop,
+            on_unknown: job.on_unknown,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
@@ -70,6 +71,7 @@ impl Lab {
             output: dir.path().join("out.jsonl"),
             overwrite: false,
             on_invalid: OnInvalid::Stop,
+            on_unknown: OnUnknown::Wait,
         };
         let choice = Choice {
             past_guard: true,

@@ -38,6 +38,7 @@ fn speeches() -> Summary {
         duration: Span::from_secs(6_730),
         spare: Some(Span::from_secs(22_070)),
         stopped: None,
+        waste: (0, Usd::ZERO),
         upstream_bill: Some(usd("0.4567891")),
         examples: Vec::new(),
         output: Some("out/speeches.jsonl".to_owned()),

@@ -7,6 +7,7 @@ mod deadline;
 mod scouting;
 mod sync;
 mod unmark;
+mod waste;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::job::event::{
     Act, Event, Leftovers, Listing, Owner, Scouted, SeenBatch, Sent, Settlement, SubmitAnswer,
     Write,
 };
+use crate::job::machine::OnUnknown;
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::MarkFacts;
@@ -43,6 +45,9 @@ fn facts() -> Facts {
         expired_to_sync: false,
         answer: Span::from_secs(10),
         marks: MarkFacts::default(),
+        on_unknown: OnUnknown::Wait,
+        resumed: false,
+        wasted: Usd::ZERO,
         probing: false,
     }
 }

@@ -4,7 +4,7 @@
 use offpeak_wire::error::ErrorKind;
 
 use super::{Bench, batch_id, dollars, facts, listed, lost, shard, submitted};
-use crate::job::event::{Act, Event, OurBatch, Owner, Scouted, Sent, Stop};
+use crate::job::event::{Act, Event, OurBatch, Owner, Scouted, Search, Sent, Stop};
 use crate::job::outcome::OutcomeClass::Succeeded;
 use crate::job::shard::ShardNo;
 use crate::job::{Facts, Status};
@@ -16,6 +16,13 @@ fn on_an_empty_disk() -> Facts {
     Facts {
         scout: true,
         ..facts()
+    }
+}
+
+fn look(rows: &[u64], search: Search) -> Act {
+    Act::Scout {
+        rows: rows.to_vec(),
+        search,
     }
 }
 
@@ -36,7 +43,7 @@ fn scouted(bench: &Bench, ours: &[(ShardNo, &str, u64)]) -> Event {
 #[test]
 fn an_earlier_life_is_found_before_anything_is_sent() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
-    assert_eq!(bench.wake(), [Act::Scout { rows: vec![3] }]);
+    assert_eq!(bench.wake(), [look(&[3], Search::Knock)]);
     let acts = bench.step(scouted(&bench, &[(ShardNo(0), "before", 3)]));
     assert_eq!(acts, [Act::Poll(ShardNo(0), batch_id("before"))]);
 }
@@ -51,7 +58,7 @@ fn a_running_batch_that_may_be_ours_is_waited_for() {
         ..Scouted::default()
     };
     assert_eq!(bench.step(Event::Scouted(told)), []);
-    assert_eq!(bench.pass(60), [Act::Scout { rows: vec![3] }]);
+    assert_eq!(bench.pass(60), [look(&[3], Search::Knock)]);
     assert_eq!(bench.step(scouted(&bench, &[])), [Act::Prepare(ShardNo(0))]);
 }
 
@@ -67,7 +74,7 @@ fn what_an_earlier_life_left_over_is_looked_for_before_it_is_sent_again() {
     bench.end_batch(0);
     assert_eq!(
         bench.settle(0, &[Succeeded, Succeeded], 1),
-        [Act::Scout { rows: vec![1] }]
+        [look(&[1], Search::All)]
     );
     let acts = bench.step(scouted(&bench, &both[1..]));
     assert_eq!(acts, [Act::Poll(leftovers, batch_id("second"))]);
@@ -85,11 +92,11 @@ fn rows_that_are_left_over_during_a_search_are_looked_for_in_another() {
     told.suspects = vec![running];
     bench.step(Event::Scouted(told));
     // The first batch is read while the second search is on its way.
-    assert!(bench.pass(60).contains(&Act::Scout { rows: vec![4] }));
+    assert!(bench.pass(60).contains(&look(&[4], Search::All)));
     bench.end_batch(0);
     assert_eq!(bench.settle(0, &[Succeeded, Succeeded], 1), []);
     let mut acts = bench.step(scouted(&bench, &[]));
-    assert_eq!(acts.pop(), Some(Act::Scout { rows: vec![4, 1] }));
+    assert_eq!(acts.pop(), Some(look(&[4, 1], Search::All)));
     assert_eq!(acts, []);
 }
 
@@ -109,7 +116,7 @@ fn a_crash_does_not_make_calls_of_what_an_earlier_life_left_over() {
     bench.settle(0, &[Succeeded, Succeeded], 1);
     assert_eq!(bench.stored[&leftovers].lane, Lane::Sync);
     bench.restart();
-    assert_eq!(bench.wake(), [Act::Scout { rows: vec![1] }]);
+    assert_eq!(bench.wake(), [look(&[1], Search::All)]);
     let acts = bench.step(scouted(&bench, &[(leftovers, "second", 1)]));
     assert_eq!(acts, [Act::Poll(leftovers, batch_id("second"))]);
 }
@@ -162,8 +169,7 @@ fn a_batch_of_an_earlier_life_that_the_budget_had_cut_is_cut_again() {
     let rows = |no| bench.stored[&ShardNo(no)].rows;
     assert_eq!((rows(0).to, rows(1).from, rows(1).to), (2, 2, 3));
     // Behind it there may be others, of any size.
-    let rows = vec![1];
-    assert!(bench.pass(10).contains(&Act::Scout { rows }));
+    assert!(bench.pass(10).contains(&look(&[1], Search::All)));
 }
 
 #[test]
