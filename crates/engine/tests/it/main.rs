@@ -16,3 +16,4 @@ mod forest;
 mod lab;
 mod promises;
 mod scenarios;
+mod traps;
