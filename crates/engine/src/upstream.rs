@@ -331,7 +331,7 @@ impl Upstream {
         call.betas.clone_from(&self.betas);
         let answer = self.send(call).await.map_err(|error| sent(error.sent))?;
         let (status, retry_after) = (answer.status, retry_after(&answer));
-        let limits = limits(&answer);
+        let limits = limits(&RateLimitHeaders::from_pairs(answer.header_pairs()));
         let upload = sent(answer.body.stop_upload());
         match answer.body.collect(MESSAGE_MAX).await {
             Ok(body) => Ok(SyncAnswer {
@@ -456,18 +456,17 @@ fn workspace(answer: &Answer) -> Option<String> {
     Some(format!("{organization}/{workspace}"))
 }
 
-fn limits(answer: &Answer) -> Limits {
-    let told = RateLimitHeaders::from_pairs(answer.header_pairs());
-    let allowance = |triple: Option<LimitTriple>| {
-        triple.map(|triple| Allowance {
+fn limits(told: &RateLimitHeaders) -> Limits {
+    let allowance = |triple: &Option<LimitTriple>| {
+        triple.as_ref().map(|triple| Allowance {
             limit: triple.limit,
             left: triple.remaining,
         })
     };
     Limits {
-        requests: allowance(told.requests),
-        input_tokens: allowance(told.input_tokens),
-        output_tokens: allowance(told.output_tokens),
+        requests: allowance(&told.requests),
+        input_tokens: allowance(&told.input_tokens),
+        output_tokens: allowance(&told.output_tokens),
     }
 }
 
@@ -476,5 +475,37 @@ fn sent(sent: offpeak_client::Sent) -> Sent {
         offpeak_client::Sent::Nothing => Sent::Nothing,
         offpeak_client::Sent::Part => Sent::Part,
         offpeak_client::Sent::Whole => Sent::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_taken_from_its_own_headers() {
+        let kinds = [
+            ("requests", 10, 1),
+            ("input-tokens", 20, 2),
+            ("output-tokens", 30, 3),
+            ("tokens", 40, 4),
+        ];
+        let mut headers = Vec::new();
+        for (kind, limit, left) in kinds {
+            let name = |what: &str| format!("anthropic-ratelimit-{kind}-{what}");
+            headers.push((name("limit"), limit.to_string()));
+            headers.push((name("remaining"), left.to_string()));
+            headers.push((name("reset"), "2026-11-22T10:00:00Z".to_owned()));
+        }
+        let pairs = headers.iter();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+        let told = limits(&RateLimitHeaders::from_pairs(pairs));
+        let of = |allowance: Option<Allowance>| {
+            let allowance = allowance.unwrap();
+            (allowance.limit, allowance.left)
+        };
+        assert_eq!(of(told.requests), (10, 1));
+        assert_eq!(of(told.input_tokens), (20, 2));
+        assert_eq!(of(told.output_tokens), (30, 3));
     }
 }

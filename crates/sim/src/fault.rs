@@ -342,6 +342,8 @@ pub(crate) enum RowFault {
     ApiError,
     Overloaded,
     Expired,
+    /// Any other error.
+    Refused(ErrorKind),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,6 +232,61 @@ fn nothing_unfinished_or_private_is_left_behind() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// What does not hold of the page about traps: every trap is held by tests that exist, or says why not, and none of
+/// the numbered ones is left out.
+fn loose_traps(page: &str, sources: &[Source]) -> Vec<String> {
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let rust: Vec<_> = rust.map(|source| source.text.as_str()).collect();
+    let exists = |name: &str| {
+        let head = format!("fn {name}(");
+        // What stands before a function belongs to it, up to an empty line.
+        let is_test = |before: &str| {
+            let own = before.rsplit("\n\n").next();
+            own.is_some_and(|own| own.contains("#[test]") || own.contains("#[tokio::test"))
+        };
+        rust.iter().any(|text| {
+            text.match_indices(&head)
+                .any(|(at, _)| is_test(&text[..at]))
+        })
+    };
+    let mut found = Vec::new();
+    let mut numbered = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let (Some(first), Some(held)) = (cells.first(), cells.last()) else {
+            continue;
+        };
+        if *held == "held by" {
+            continue;
+        }
+        if cells.len() == 3 {
+            numbered += 1;
+            if *first != numbered.to_string() {
+                found.push(format!("trap {first} stands where {numbered} should"));
+            }
+        }
+        let names: Vec<_> = held.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !held.starts_with("none of ") {
+            found.push(format!("nothing holds {first}"));
+        }
+        let gone = names.iter().filter(|name| !exists(name));
+        found.extend(gone.map(|name| format!("there is no test {name}")));
+    }
+    if numbered == 0 {
+        found.push("no trap is numbered".to_owned());
+    }
+    found
+}
+
+#[test]
+fn every_trap_is_held_by_tests_that_exist() {
+    let sources = sources();
+    let page = sources.iter().find(|source| source.path == "docs/traps.md");
+    let page = page.expect("the page about traps is there");
+    let found = loose_traps(&page.text, &sources);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn arrows_only_go_down() {
     let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
@@ -307,6 +362,20 @@ fn the_checks_can_fail() {
         "tests/it/d.rs",
     ];
     assert_eq!(files, expected.map(|path| Some(path.to_owned())));
+
+    let page = "| trap | held by |\n|---|---|\n| one | `here` |\n| two | `gone` |\n| three | perhaps |\n\
+                | 1 | four | none of ours |\n| 3 | five | `here`, `gone` |\n";
+    let tests = "#[test]\nfn here() {}\n\nfn gone() {}";
+    let tests = [source("tests/it/d.rs", tests.to_owned())];
+    assert_eq!(
+        loose_traps(page, &tests),
+        [
+            "there is no test gone",
+            "nothing holds three",
+            "trap 3 stands where 2 should",
+            "there is no test gone",
+        ]
+    );
 
     let metadata = serde_json::json!({"packages": [
         {"name": "offpeak-sim", "dependencies": [{"name": "offpeak-core", "kind": "dev"}]},

@@ -227,3 +227,32 @@ fn large_shards_differ_in_their_number_of_rows() {
     assert_eq!(counts[63..], [99_937, 100_000, 99_999]);
     assert_eq!(staggered(1, ShardNo(63)), 1);
 }
+
+#[test]
+fn a_shard_may_be_as_large_as_a_batch_and_not_a_byte_larger() {
+    let rows = [10, 20, 30].map(|text| Given {
+        group: NO_GROUP,
+        text,
+        worst: 1,
+    });
+    let (_temp, dir) = spooled(&rows);
+    let job = JobId::of_digest(&[7; 32]);
+    let shards = |bytes_max| {
+        let plan = CutPlan {
+            lane: Lane::Batch,
+            groups: BTreeMap::new(),
+            rows_max: 100,
+            bytes_max,
+            worst_max: None,
+        };
+        let shards = cut(&dir, &job, &plan).unwrap();
+        let sizes = shards.iter().map(|shard| (shard.rows.len(), shard.bytes));
+        sizes.collect::<Vec<_>>()
+    };
+    let [(3, whole)] = shards(u64::MAX)[..] else {
+        panic!("one shard holds them all")
+    };
+    assert_eq!(shards(whole), [(3, whole)]);
+    let cut: Vec<_> = shards(whole - 1).iter().map(|(rows, _)| *rows).collect();
+    assert_eq!(cut, [2, 1]);
+}

@@ -12,9 +12,10 @@ use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::finish::{Manifest, finish};
+use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
@@ -106,6 +107,36 @@ impl Lab {
     /// The moment at which the next life begins.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.now)
+    }
+
+    /// Nobody runs the job for so long.
+    pub(crate) fn pass(&mut self, span: Span) {
+        self.now += span.as_micros();
+    }
+
+    /// Batches that the upstream has taken.
+    pub(crate) fn batches(&self) -> u64 {
+        self.world.lock().unwrap().bill().batches()
+    }
+
+    /// The jobs that have a spool.
+    pub(crate) fn jobs(&self) -> Vec<String> {
+        let jobs = std::fs::read_dir(self.data_dir().join("jobs")).unwrap();
+        jobs.map(|job| job.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// The files in a folder of each job's spool.
+    pub(crate) fn spooled(&self, folder: &str) -> Vec<PathBuf> {
+        let jobs = self.jobs().into_iter();
+        let folders = jobs.map(|job| self.data_dir().join("jobs").join(job).join(folder));
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    /// Takes the job's lock, as another process does that runs it.
+    pub(crate) fn hold_the_job(&self) -> JobLock {
+        JobLock::take(&self.data_dir().join("locks"), &self.spec.name).unwrap()
     }
 
     /// Loses everything that the machine knew.

@@ -16,4 +16,5 @@ mod forest;
 mod lab;
 mod promises;
 mod scenarios;
+mod traps;
 mod waste;

@@ -148,6 +148,11 @@ impl Draft {
                     Some(RowFault::ApiError) => Outcome::ApiError,
                     Some(RowFault::Overloaded) => Outcome::Overloaded,
                     Some(RowFault::Expired) => Outcome::Expired,
+                    Some(RowFault::Refused(kind)) => {
+                        let words = format!("The row was refused with {}.", kind.as_str());
+                        self.problems.insert(index, Problem::new(kind, words));
+                        Outcome::Invalid
+                    }
                 };
             }
         }

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::fault::{Endpoint, Fault, Faults, LineFault, Refusal, RetryAfter, RowFault};
 use crate::stream::StreamFault;
+use offpeak_wire::error::ErrorKind;
 
 use super::given::{BadRules, Entry, Given, json, unknown, wrong};
 use super::{CutAt, Effect, Occasion, Rule, kind};
@@ -250,7 +251,7 @@ fn effect(name: &str, given: &mut Given, line: Option<usize>) -> Result<Effect, 
         "row_errored" => Effect::Row(match given.number("status")? {
             None | Some(500) => RowFault::ApiError,
             Some(529) => RowFault::Overloaded,
-            Some(_) => return Err(wrong(line, "a row errs with `status` 500 or 529")),
+            Some(status) => RowFault::Refused(error_of(status, line)?),
         }),
         "duplicate_line" => Effect::Line(LineFault::Twice),
         "malformed_line" => Effect::Line(LineFault::Malformed),
@@ -270,10 +271,9 @@ fn effect(name: &str, given: &mut Given, line: Option<usize>) -> Result<Effect, 
     })
 }
 
-fn refusal(given: &mut Given, line: Option<usize>) -> Result<Refusal, BadRules> {
-    let status = given.number("status")?;
-    let status = status.ok_or_else(|| wrong(line, "`status` needs a number, like 529"))?;
-    let kind = kind(status).ok_or_else(|| {
+/// The error of a status.
+fn error_of(status: u64, line: Option<usize>) -> Result<ErrorKind, BadRules> {
+    kind(status).ok_or_else(|| {
         wrong(
             line,
             &format!(
@@ -281,7 +281,13 @@ fn refusal(given: &mut Given, line: Option<usize>) -> Result<Refusal, BadRules> 
                  413, 429, 500, 504 and 529"
             ),
         )
-    })?;
+    })
+}
+
+fn refusal(given: &mut Given, line: Option<usize>) -> Result<Refusal, BadRules> {
+    let status = given.number("status")?;
+    let status = status.ok_or_else(|| wrong(line, "`status` needs a number, like 529"))?;
+    let kind = error_of(status, line)?;
     let retry_after = match given.take("retry_after") {
         None if status == 429 => RetryAfter::Seeded,
         None => RetryAfter::Unsaid,

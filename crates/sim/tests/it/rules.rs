@@ -149,7 +149,8 @@ fn answers_are_late_and_odd() {
 #[test]
 fn rows_fail_by_their_names() {
     let mut client = client(
-        "[[rule]]\neffect = 'row_errored'\ncustom_id = 'row-1*'\nstatus = 529\n\
+        "[[rule]]\neffect = 'row_errored'\ncustom_id = 'row-6'\nstatus = 402\n\
+         [[rule]]\neffect = 'row_errored'\ncustom_id = 'row-1*'\nstatus = 529\n\
          [[rule]]\neffect = 'row_expired'\nevery = 4\n",
     );
     let lines = client.run(&rows(20));
@@ -160,15 +161,19 @@ fn rows_fail_by_their_names() {
             "overloaded_error"
         );
     }
+    assert_eq!(
+        of("row-6")["result"]["error"]["error"]["type"],
+        "billing_error"
+    );
     assert_eq!(of("row-3")["result"]["type"], "expired");
     assert_eq!(of("row-2")["result"]["type"], "succeeded");
     let (_, bill) = client.get("/_sim/bill");
     assert_eq!(
         bill["row_classes"]["errored"],
-        json!({ "rows": 11, "picousd": "0" })
+        json!({ "rows": 12, "picousd": "0" })
     );
     assert_eq!(bill["row_classes"]["expired"]["rows"], 2);
-    assert_eq!(bill["row_classes"]["succeeded"]["rows"], 7);
+    assert_eq!(bill["row_classes"]["succeeded"]["rows"], 6);
 }
 
 #[test]

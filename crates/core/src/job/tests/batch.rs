@@ -7,7 +7,7 @@ use offpeak_wire::request::Ttl;
 use super::{Bench, batch_id, canary, dollars, facts, listed, lost, shard, submitted};
 use crate::job::event::{
     Act, CollectAnswer, Event, Leftovers, Listing, Owner, PollAnswer, Sent, Settlement, Stop,
-    SubmitAnswer,
+    SubmitAnswer, SyncRow,
 };
 use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
 use crate::job::outcome::Tally;
@@ -318,6 +318,34 @@ fn a_rate_limit_pauses_the_lane_for_as_long_as_it_says() {
     assert_eq!(bench.step(submitted(0, refused)), []);
     assert_eq!(bench.pass(39), []);
     assert_eq!(bench.pass(3), [Act::Prepare(ShardNo(0))]);
+}
+
+#[test]
+fn a_rate_limit_of_the_batches_holds_no_call_back() {
+    let mut bench = Bench::new(
+        facts(),
+        vec![shard(0, Lane::Batch, 3), shard(1, Lane::Sync, 1)],
+    );
+    bench.begin();
+    bench.prepare(0);
+    let refused = SubmitAnswer::Refused {
+        kind: ErrorKind::RateLimit,
+        message: String::new(),
+        retry_after: Some(Span::from_secs(1_000)),
+    };
+    assert_eq!(bench.step(submitted(0, refused)), []);
+    let rows = vec![SyncRow {
+        row: 0,
+        worst: dollars(1),
+        prefixes: Vec::new(),
+        attempts: 0,
+    }];
+    let acts = bench.step(Event::Fetched {
+        shard: ShardNo(1),
+        rows,
+        next: None,
+    });
+    assert!(matches!(acts.as_slice(), [Act::Send { .. }]), "{acts:?}");
 }
 
 #[test]

@@ -289,3 +289,31 @@ fn the_limits_of_the_upstream_pace_the_lane() {
     assert_eq!(next, Some(bench.now + Span::from_secs(1)));
     assert_eq!(sends(&bench.pass(1)).len(), 1);
 }
+
+#[test]
+fn what_is_read_from_the_cache_and_what_max_tokens_allows_use_up_no_limit() {
+    let rows = (0..20).map(|no| row(no, None)).collect();
+    let (mut bench, sent) = running(facts(), rows);
+    // As many tokens are left as a few calls need, if only what was new and what was said counts.
+    let left = |left| Some(Allowance { limit: 1_000, left });
+    let limits = Limits {
+        requests: None,
+        input_tokens: left(200),
+        output_tokens: left(200),
+    };
+    let sums = Box::new(Tally {
+        input_tokens: 4,
+        cache_write_tokens: 6,
+        cache_read_tokens: 1_000_000,
+        output_tokens: 10,
+        ..Tally::default()
+    });
+    let stop = StopReason::EndTurn;
+    let acts = bench.step(Event::RowAnswered {
+        shard: ShardNo(0),
+        row: sent[0],
+        answer: RowAnswer::Message { stop, sums },
+        limits,
+    });
+    assert_eq!(sends(&acts).len(), 1);
+}
