@@ -5,8 +5,10 @@
 //! and output. Leaves out every decision: those are in `offpeak-core`.
 
 mod act;
+mod answers;
 mod behind;
 mod blocking;
+pub mod books;
 pub mod count;
 pub mod cut;
 pub mod error;
@@ -25,6 +27,7 @@ pub mod planned;
 pub mod probe;
 pub mod progress;
 pub mod recover;
+pub mod reports;
 pub mod run;
 mod sample;
 pub mod settle;
