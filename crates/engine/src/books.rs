@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 
+use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{JobId, Shard, ShardNo, ShardState};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::reconcile::{
     Allowance, Amounts, Books, Cell, Counts, Held, Stretch, Tier, Window,
 };
-use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp};
 use offpeak_store::{JobRecord, Store};
 use offpeak_wire::limits::BATCH_EXPIRY_S;
 
-use crate::answers::{Prices, each_answer};
+use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
 use crate::facts::read_facts;
 use crate::recover::standing;
@@ -59,6 +60,28 @@ pub struct Read {
     pub answers: u64,
     /// What could not be read, in words: its sum is the ledger's.
     pub unread: Vec<String>,
+}
+
+/// What the answers of a shard come to.
+#[derive(Debug, Default)]
+struct Billed {
+    answers: u64,
+    sums: BTreeMap<(Cell, Stretch), Amounts>,
+}
+
+/// A job and where its files are.
+#[derive(Debug)]
+struct JobFiles<'a> {
+    record: &'a JobRecord,
+    spool: &'a SpoolDir,
+    models: &'a [String],
+}
+
+impl JobFiles<'_> {
+    /// What is wrong with a shard.
+    fn named(&self, shard: &Shard, error: &dyn std::error::Error) -> String {
+        format!("{}, shard {}: {error}", self.record.name, shard.no)
+    }
 }
 
 /// Reads the books.
@@ -126,67 +149,23 @@ impl Reader<'_> {
     ) -> Result<(), EngineError> {
         let facts = read_facts(record)?;
         let times = self.store.ledger_times(&record.id)?;
-        let whole = self.stretch_of(record, shards);
+        let job = JobFiles {
+            record,
+            spool,
+            models: &facts.models,
+        };
+        let mut under_way = self.store.ledger(&record.id)?.held;
         for shard in shards {
-            let when = times.get(&shard.no).copied();
             match &shard.state {
                 ShardState::Settled(tally) => {
-                    let when = when.unwrap_or((record.created_at, self.now));
-                    let mut allow = |why, cell, amount| {
-                        let from = match shard.lane {
-                            Lane::Batch => when.0,
-                            // The ledger hears of calls only when all of them are settled.
-                            Lane::Sync => record.created_at,
-                        };
-                        let when = self.clocks.upstream(from, when.1);
-                        read.books.allow(Allowance {
-                            why,
-                            when,
-                            cell,
-                            amount,
-                        });
-                    };
-                    allow(
-                        Held::Unknown,
-                        self.only_cell(&facts.models, shard.lane),
-                        tally.unknown,
-                    );
-                    let finished = record.finished_at.unwrap_or(self.now);
-                    let prices = Prices {
-                        book: self.book,
-                        models: &facts.models,
-                        times: vec![when.0, when.1, record.created_at, finished],
-                    };
-                    match self.settled(spool, shard.no, &prices, when) {
-                        Ok((billed, answers)) => {
-                            read.answers += answers;
-                            for ((cell, when), amounts) in billed {
-                                read.books.bill(cell, when, &amounts);
-                            }
-                        }
-                        Err(why) => {
-                            allow(Held::Unread, None, tally.cost);
-                            read.unread
-                                .push(format!("{}, shard {}: {why}", record.name, shard.no));
-                        }
-                    }
+                    let times = times.get(&shard.no).copied();
+                    let times = times.unwrap_or((record.created_at, self.now));
+                    self.settled(&job, shard, tally, times, read);
                 }
-                ShardState::Running => {
-                    let amount = match standing(spool, shard, self.book, &facts.models) {
-                        Ok((tally, in_flight)) => tally.cost + tally.unknown + in_flight,
-                        Err(error) => {
-                            read.unread
-                                .push(format!("{}, shard {}: {error}", record.name, shard.no));
-                            Usd::ZERO
-                        }
-                    };
-                    read.books.allow(Allowance {
-                        why: Held::UnderWay,
-                        when: whole,
-                        cell: None,
-                        amount,
-                    });
-                }
+                ShardState::Running => match standing(spool, shard, self.book, &facts.models) {
+                    Ok((tally, held)) => under_way += tally.cost + tally.unknown + held,
+                    Err(error) => read.unread.push(job.named(shard, &error)),
+                },
                 // What their batches may cost is held in the ledger.
                 ShardState::Planned
                 | ShardState::Submitting(_)
@@ -199,25 +178,68 @@ impl Reader<'_> {
         }
         read.books.allow(Allowance {
             why: Held::UnderWay,
-            when: whole,
+            when: self.stretch_of(record, shards),
             cell: None,
-            amount: self.store.ledger(&record.id)?.held,
+            amount: under_way,
         });
         Ok(())
     }
 
-    /// What the answers of a settled shard come to, and how many there are.
+    /// Enters a settled shard, which the ledger knows from the first to the last of `times`.
     fn settled(
         &self,
-        spool: &SpoolDir,
+        job: &JobFiles<'_>,
+        shard: &Shard,
+        tally: &Tally,
+        times: (Timestamp, Timestamp),
+        read: &mut Read,
+    ) {
+        let from = match shard.lane {
+            Lane::Batch => times.0,
+            // The ledger hears of calls only when all of them are settled.
+            Lane::Sync => job.record.created_at,
+        };
+        let when = self.clocks.upstream(from, times.1);
+        let mut allow = |why, cell, amount| {
+            read.books.allow(Allowance {
+                why,
+                when,
+                cell,
+                amount,
+            });
+        };
+        let cell = self.only_cell(job.models, shard.lane);
+        allow(Held::Unknown, cell, tally.unknown);
+        match self.answers(job, shard.no, times) {
+            Ok(billed) => {
+                read.answers += billed.answers;
+                for ((cell, when), amounts) in billed.sums {
+                    read.books.bill(cell, when, &amounts);
+                }
+            }
+            Err(error) => {
+                allow(Held::Unread, None, tally.cost);
+                read.unread.push(job.named(shard, &error));
+            }
+        }
+    }
+
+    /// What the answers of a settled shard come to. Half of them would be worse than none: what was not
+    /// read would pass for the traffic of others.
+    fn answers(
+        &self,
+        job: &JobFiles<'_>,
         shard: ShardNo,
-        prices: &Prices<'_>,
         (first, last): (Timestamp, Timestamp),
-    ) -> Result<(BTreeMap<(Cell, Stretch), Amounts>, u64), String> {
-        let mut billed: BTreeMap<(Cell, Stretch), Amounts> = BTreeMap::new();
-        let mut answers = 0;
-        let read = each_answer(spool, shard, prices, |found| {
-            answers += 1;
+    ) -> Result<Billed, Unreadable> {
+        let finished = job.record.finished_at.unwrap_or(self.now);
+        let prices = Prices {
+            book: self.book,
+            models: job.models,
+            times: vec![first, last, job.record.created_at, finished],
+        };
+        let mut billed = Billed::default();
+        each_answer(job.spool, shard, &prices, |found| {
             let usage = &found.answer.usage;
             let cell = Cell {
                 model: model_id(self.book, &found.answer.model),
@@ -238,10 +260,10 @@ impl Reader<'_> {
                 tokens: found.cost - searches,
                 searches,
             };
-            billed.entry((cell, when)).or_default().add(&amounts);
-        });
-        read.map(|()| (billed, answers))
-            .map_err(|error| error.to_string())
+            billed.sums.entry((cell, when)).or_default().add(&amounts);
+            billed.answers += 1;
+        })?;
+        Ok(billed)
     }
 
     /// The cell of calls that nobody knows the answers of, if there is only one that it can be.

@@ -26,6 +26,7 @@ pub mod output;
 pub mod planned;
 pub mod probe;
 pub mod progress;
+pub mod reconcile;
 pub mod recover;
 pub mod reports;
 pub mod run;

@@ -239,6 +239,11 @@ proptest! {
         prop_assert_eq!(window.from.as_micros().rem_euclid(micros), 0);
         prop_assert_eq!(window.to.as_micros().rem_euclid(micros), 0);
         prop_assert!((window.to - window.from).as_micros() < len * 1_000_000 + 2 * micros);
+        prop_assert_eq!(window.widened_to(width), window);
+        let days = window.widened_to(86_400);
+        prop_assert!(days.from <= window.from && days.to >= window.to);
+        let buckets = i64::try_from(window.starts(width).count()).unwrap();
+        prop_assert_eq!(buckets * micros, (window.to - window.from).as_micros());
     }
 
     #[test]

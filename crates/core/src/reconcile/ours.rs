@@ -65,6 +65,25 @@ impl Window {
         }
     }
 
+    /// The whole buckets of `seconds` that hold this window.
+    #[must_use]
+    pub fn widened_to(self, seconds: i64) -> Self {
+        Self::around(
+            Stretch {
+                from: self.from,
+                to: (self.to - Span::from_micros(1)).max(self.from),
+            },
+            seconds,
+        )
+    }
+
+    /// The starts of its buckets of `seconds`.
+    pub fn starts(self, seconds: i64) -> impl Iterator<Item = Timestamp> {
+        let width = Span::from_secs(seconds);
+        std::iter::successors(Some(self.from), move |at| Some(*at + width))
+            .take_while(move |at| *at < self.to)
+    }
+
     fn place(self, stretch: Stretch) -> Place {
         if stretch.to < self.from || stretch.from >= self.to {
             Place::Outside

@@ -15,4 +15,5 @@ mod evidence;
 mod forest;
 mod lab;
 mod promises;
+mod reconcile;
 mod scenarios;
