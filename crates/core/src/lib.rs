@@ -5,4 +5,5 @@ pub mod gate;
 pub mod job;
 pub mod plan;
 pub mod price;
+pub mod reconcile;
 pub mod units;

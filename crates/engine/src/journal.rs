@@ -16,7 +16,7 @@ use offpeak_core::units::{Timestamp, Usd};
 
 use crate::spool::{SpoolDir, sync_dir};
 pub(crate) use codec::BODY_AT;
-use codec::{HEADER_LEN, Header};
+use codec::{HEADER_LEN, Header, TIME_BEFORE_BODY};
 
 /// Read buffer of a replay, in bytes.
 const READ_BUFFER: usize = 256 * 1024;
@@ -269,6 +269,14 @@ impl RecordReader {
             problem: "it changed while it was read",
         })
     }
+}
+
+/// When the answer whose body begins at `body_at` had been asked for, on our clock.
+pub(crate) fn sent_at(mut file: &File, body_at: u64) -> io::Result<Timestamp> {
+    let mut time = [0; 8];
+    file.seek(SeekFrom::Start(body_at.saturating_sub(TIME_BEFORE_BODY)))?;
+    file.read_exact(&mut time)?;
+    Ok(Timestamp::from_micros(i64::from_le_bytes(time)))
 }
 
 /// Walks over all whole records and returns where the last one ends.

@@ -5,8 +5,10 @@
 //! and output. Leaves out every decision: those are in `offpeak-core`.
 
 mod act;
+mod answers;
 mod behind;
 mod blocking;
+pub mod books;
 pub mod count;
 pub mod cut;
 pub mod error;
@@ -24,7 +26,9 @@ pub mod output;
 pub mod planned;
 pub mod probe;
 pub mod progress;
+pub mod reconcile;
 pub mod recover;
+pub mod reports;
 pub mod run;
 mod sample;
 pub mod settle;

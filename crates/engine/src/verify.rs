@@ -5,24 +5,21 @@
 //! report. Changes nothing. Leaves out what only the upstream knows (`reconcile`).
 
 use std::fmt::Display;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
 use offpeak_core::price::Book;
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::Usd;
 use offpeak_store::{JobRecord, Store};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
 use crate::facts::read_facts;
 use crate::finish::Manifest;
-use crate::output::{compose_again, digest_of, read_at};
-use crate::settle::answer::Answer;
-use crate::settle::priced::priced;
-use crate::settle::segment::{Outcome, SegmentReader};
+use crate::output::{compose_again, digest_of};
 use crate::spool::{RefsReader, SpoolDir, SpoolError, SpoolReader};
 use crate::start::hex;
 
@@ -285,15 +282,6 @@ fn output(spool: &SpoolDir, manifest: &Manifest, verdict: &mut Verdict) {
     }
 }
 
-/// What answers are priced with.
-struct Prices<'a> {
-    book: &'a Book,
-    models: &'a [String],
-    /// Between which the answers came: a batch's price is that of its creation, which is no longer known
-    /// when it is settled.
-    times: Vec<Timestamp>,
-}
-
 /// Prices the answers of a shard again; returns their sum, or the file in which they cannot be read.
 fn answers(
     spool: &SpoolDir,
@@ -301,45 +289,21 @@ fn answers(
     prices: &Prices<'_>,
     verdict: &mut Verdict,
 ) -> Result<Usd, Doubt> {
-    let outcomes = spool.outcomes(shard);
-    let mut segment = SegmentReader::open(&outcomes).map_err(Doubt::unreadable(&outcomes))?;
-    let Some(path) = segment.answers().path(spool) else {
-        return Ok(Usd::ZERO);
-    };
-    let file = File::open(&path).map_err(Doubt::unreadable(&path))?;
-    let mut spooled = SpoolReader::open(spool).map_err(Doubt::unreadable(spool.root()))?;
-    let (mut sum, mut message) = (Usd::ZERO, Vec::new());
-    while let Some(row) = segment.row() {
-        let Outcome::Kept(kept) = segment.read().map_err(Doubt::unreadable(&outcomes))? else {
-            continue;
-        };
-        read_at(&file, &kept, &mut message).map_err(Doubt::unreadable(&path))?;
-        let answer = Answer::read(&message).map_err(Doubt::unreadable(&path))?;
-        let meta = spooled
-            .meta(kept.at)
-            .map_err(Doubt::unreadable(spool.root()))?;
-        let asked = prices.models.get(usize::from(meta.model));
-        let asked = asked.map_or("", String::as_str);
-        let mut found = None;
-        for at in &prices.times {
-            let models = [&*answer.model, asked];
-            let priced = priced(prices.book, kept.route.lane, *at, models, &answer.usage);
-            let cost = priced.map_err(Doubt::unreadable(&path))?.cost;
-            if cost == kept.cost || found.is_none() {
-                found = Some(cost);
-            }
-        }
-        let found = found.unwrap_or_default();
-        if found == kept.cost {
+    let mut sum = Usd::ZERO;
+    let read = each_answer(spool, shard, prices, |answer| {
+        if answer.cost == answer.kept.cost {
             verdict.proved.answers += 1;
         } else {
             verdict.doubt(Doubt::Price {
-                row,
-                found,
-                stated: kept.cost,
+                row: answer.row,
+                found: answer.cost,
+                stated: answer.kept.cost,
             });
         }
-        sum += found;
+        sum += answer.cost;
+    });
+    match read {
+        Ok(()) => Ok(sum),
+        Err(Unreadable { path, reason }) => Err(Doubt::Unreadable { path, reason }),
     }
-    Ok(sum)
 }

@@ -1,7 +1,9 @@
 //! Shards and the ledger: the writes of one step of the machine, committed together.
 
+use std::collections::BTreeMap;
+
 use offpeak_core::job::event::{LedgerEntry, Write};
-use offpeak_core::job::shard::{JobId, Proof, Shard, ShardState};
+use offpeak_core::job::shard::{JobId, Proof, Shard, ShardNo, ShardState};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::batch::BatchId;
@@ -68,8 +70,29 @@ impl Store {
         rows.map(|body| read_shard(&body?)).collect()
     }
 
-    /// Whether any shard of any job certainly owns this batch, or it is known to be waste. One that only took it for its own,
-    /// because time and row count fit, does not: it may be the lost batch of another job.
+    /// From the first to the last entry of each shard in the ledger: between submission and settlement of
+    /// a batch, or the settlement of synchronous calls alone. By our clock.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn ledger_times(
+        &self,
+        job: &JobId,
+    ) -> Result<BTreeMap<ShardNo, (Timestamp, Timestamp)>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT shard, min(at), max(at) FROM ledger WHERE job = ? GROUP BY shard",
+        )?;
+        let rows = statement.query_map([job.as_str()], |row| {
+            let [first, last] = [row.get(1)?, row.get(2)?].map(Timestamp::from_micros);
+            Ok((ShardNo(row.get(0)?), (first, last)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether any shard of any job certainly owns this batch, or it is known to be waste. One that only
+    /// took it for its own, because time and row count fit, does not: it may be the lost batch of another
+    /// job.
     ///
     /// # Errors
     /// If the store fails or a shard does not decode.

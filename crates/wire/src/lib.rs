@@ -1,7 +1,7 @@
 //! What the Claude API says: bytes, and views that borrow them.
 //!
-//! Owns the forms that cross the wire: requests, batch envelopes, result lines, usage, errors and
-//! the documented limits. Leaves out prices, clocks, sockets and every decision.
+//! Owns the forms that cross the wire: requests, batch envelopes, result lines, usage, reports,
+//! errors and the documented limits. Leaves out prices, clocks, sockets and every decision.
 
 pub mod batch;
 pub mod count;
@@ -10,6 +10,7 @@ pub mod error;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod report;
 pub mod request;
 pub mod result;
 pub mod splice;

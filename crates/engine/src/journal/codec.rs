@@ -16,6 +16,9 @@ pub(super) const HEADER_LEN: usize = 16;
 /// Where the body of an answer begins in its record: behind head, kind, row, time and status.
 pub(crate) const BODY_AT: u64 = HEADER_LEN as u64 + 1 + 8 + 8 + 2;
 
+/// How far before the body of an answer the time of its send is: that, and the status.
+pub(crate) const TIME_BEFORE_BODY: u64 = 8 + 2;
+
 const SENT: u8 = 1;
 const ANSWERED: u8 = 2;
 const UNKNOWN: u8 = 3;

@@ -17,6 +17,7 @@ use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
+use offpeak_engine::reconcile::{ReconcileError, Reconciliation, Scope, reconcile};
 use offpeak_engine::run::{RunEnd, run};
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
 use offpeak_engine::start::{Choice, Engine, Opened, open};
@@ -191,6 +192,45 @@ impl Lab {
             let planned = plan_counted(&engine, &self.spec, how, &silent).await;
             let (planned, counts) = planned.unwrap();
             (planned.plan, counts, clock.now() - self.now)
+        })
+    }
+
+    /// Lets time pass without anybody at work.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += i64::try_from(time.as_micros()).unwrap();
+    }
+
+    /// Holds the books of the data directory against the upstream's reports.
+    pub(crate) fn reconcile(&mut self, scope: Scope, api_keys: &[String]) -> Reconciliation {
+        let found = self.try_to_reconcile(scope, api_keys);
+        found.unwrap()
+    }
+
+    /// The same with an upstream that may refuse.
+    pub(crate) fn try_to_reconcile(
+        &mut self,
+        scope: Scope,
+        api_keys: &[String],
+    ) -> Result<Reconciliation, ReconcileError> {
+        let key = std::mem::replace(&mut self.key, "sk-ant-admin01-laboratory");
+        let keys = api_keys.to_vec();
+        let found = self.asked(|engine| async move { reconcile(&engine, scope, keys).await });
+        self.key = key;
+        found
+    }
+
+    /// Does something that is no life of the job.
+    pub(crate) fn asked<T, F: Future<Output = T>>(&mut self, ask: impl FnOnce(Engine) -> F) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let clock = Clock::starting_at(self.now);
+            let answer = ask(self.engine(clock)).await;
+            self.now = clock.now();
+            answer
         })
     }
 

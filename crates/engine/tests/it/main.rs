@@ -15,6 +15,7 @@ mod evidence;
 mod forest;
 mod lab;
 mod promises;
+mod reconcile;
 mod scenarios;
 mod traps;
 mod waste;

@@ -334,6 +334,8 @@ fn the_ledger_adds_up_and_cannot_be_rewritten() {
     fixture.store.commit(&id(1), at(2), &entries[2..]).unwrap();
     let sums = fixture.store.ledger(&id(1)).unwrap();
     assert_eq!(sums.held, Usd::ZERO);
+    let times = fixture.store.ledger_times(&id(1)).unwrap();
+    assert_eq!(Vec::from_iter(times), [(ShardNo(0), (at(1), at(2)))]);
     assert_eq!(sums.reserved, sums.settled + sums.unknown + sums.released);
     let path = fixture.dir.path().join("jobs.db");
     let other = rusqlite::Connection::open(path).unwrap();

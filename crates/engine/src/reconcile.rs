@@ -1,0 +1,182 @@
+//! Our books held against the upstream's reports: for one job, or for a month.
+//!
+//! A job is looked at in the minutes or hours that it ran in, with everything else of the data directory
+//! that ran then; its money in the whole days, since the cost report has no less. Leaves out what a
+//! difference means (`offpeak_core::reconcile`) and how it is shown (`report`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use offpeak_core::reconcile::{
+    Charge, Charged, Compared, Finding, Held, Money, Verdict, Window, compare_money,
+    compare_tokens, least_worth,
+};
+use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_store::JobRecord;
+use offpeak_wire::report::BucketWidth;
+
+use crate::blocking::blocking;
+use crate::books::{Clocks, Reader};
+use crate::error::EngineError;
+use crate::reports::{ReportError, Reports};
+use crate::start::Engine;
+
+/// The reports are complete after about so long (Anthropic docs, usage and cost API).
+pub const FRESH_AFTER: Span = Span::from_secs(300);
+
+/// What the measured difference of two clocks may be off by, now and while the job ran.
+const SLACK: Span = Span::from_secs(120);
+
+/// Longer windows are asked for in hours instead of minutes: a page holds a day of minutes.
+const MINUTES_UP_TO: Span = Span::from_secs(86_400);
+
+const DAY: i64 = 86_400;
+
+/// What is reconciled.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// The time that a job ran in.
+    Job(Box<JobRecord>),
+    /// Whole days.
+    Days(Window),
+}
+
+/// What came of it. Times are the upstream's.
+#[derive(Debug)]
+pub struct Reconciliation {
+    /// Where tokens were compared.
+    pub window: Window,
+    /// Where money was; the days that hold the window.
+    pub days: Window,
+    /// Tokens by model and tier.
+    pub tokens: Vec<Compared>,
+    /// Money by model and tier, and fees; `None` when the report was narrowed to keys, which the cost
+    /// report cannot be.
+    pub money: Option<Vec<Money>>,
+    /// Days on which money differs without an explanation.
+    pub days_off: Vec<(Timestamp, Vec<Money>)>,
+    /// Most that may have been billed beyond our books in those days, by reason.
+    pub allowed: BTreeMap<Held, Usd>,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// When the reports were asked for.
+    pub asked_at: Timestamp,
+    /// From when on they are complete; `None` when we have nothing there.
+    pub complete_from: Option<Timestamp>,
+    /// The upstream's clock less ours.
+    pub ahead: Span,
+    /// Our jobs that have something there, newest first.
+    pub jobs: Vec<JobRecord>,
+    /// Answers that were priced again.
+    pub answers: u64,
+    /// Answers that could not be read again, in words.
+    pub unread: Vec<String>,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A report did not come.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Our own side cannot be read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Compares. The engine's client has an admin key; `api_keys` are the ids of those whose usage is
+/// wanted, none for all.
+///
+/// # Errors
+/// If a report does not come, or the store cannot be read.
+pub async fn reconcile(
+    engine: &Engine,
+    scope: Scope,
+    api_keys: Vec<String>,
+) -> Result<Reconciliation, ReconcileError> {
+    let narrowed = !api_keys.is_empty();
+    let mut reports = Reports::open(engine.client.clone(), engine.clock, api_keys).await?;
+    let clocks = Clocks {
+        ahead: reports.ahead(),
+        slack: SLACK,
+    };
+    let now = engine.now();
+    let ours = engine.clone();
+    let (window, width, days, read) = blocking(move || {
+        let reader = Reader {
+            store: &ours.store,
+            book: &ours.book,
+            clocks,
+            now,
+        };
+        let (window, width) = match scope {
+            Scope::Days(days) => (days, BucketWidth::Day),
+            Scope::Job(record) => {
+                let stretch = reader.stretch(&record)?;
+                let width = if stretch.to - stretch.from <= MINUTES_UP_TO {
+                    BucketWidth::Minute
+                } else {
+                    BucketWidth::Hour
+                };
+                (Window::around(stretch, width.seconds()), width)
+            }
+        };
+        let days = window.widened_to(DAY);
+        let read = reader.read(days, |id| ours.spool(id))?;
+        Ok::<_, EngineError>((window, width, days, read))
+    })
+    .await?;
+    let asked_at = reports.now();
+    let book = Arc::clone(&engine.book);
+    let usage = reports.usage(window, width, &book).await?;
+    let tokens = compare_tokens(&read.books, window, &usage, |cell, counts| {
+        let worth = |at| least_worth(&book, at, cell, counts);
+        worth(window.from).or_else(|_| worth(window.to)).ok()
+    });
+    let costs = if narrowed {
+        None
+    } else {
+        Some(reports.costs(days, &book).await?)
+    };
+    let money = costs.as_ref().map(|costs| {
+        let mut sum: BTreeMap<Charge, Charged> = BTreeMap::new();
+        for (charge, charged) in costs.values().flatten() {
+            sum.entry(charge.clone()).or_default().add(*charged);
+        }
+        compare_money(&read.books, days, &sum)
+    });
+    let mut days_off = Vec::new();
+    for from in costs.iter().flat_map(|_| days.starts(DAY)) {
+        let day = Window {
+            from,
+            to: from + Span::from_secs(DAY),
+        };
+        let nothing = BTreeMap::new();
+        let charged = costs.as_ref().and_then(|costs| costs.get(&from));
+        let mut lines = compare_money(&read.books, day, charged.unwrap_or(&nothing));
+        lines.retain(|line| line.finding >= Finding::OtherTraffic);
+        if !lines.is_empty() {
+            days_off.push((from, lines));
+        }
+    }
+    let last = read.books.last(days);
+    let complete_from = last.map(|last| last - SLACK + FRESH_AFTER);
+    let findings = tokens.iter().map(|line| line.finding);
+    let findings = findings.chain(money.iter().flatten().map(|line| line.finding));
+    let complete = complete_from.is_none_or(|from| asked_at >= from);
+    Ok(Reconciliation {
+        verdict: Verdict::of(findings, complete),
+        window,
+        days,
+        tokens,
+        money,
+        days_off,
+        allowed: read.books.allowed(days),
+        asked_at,
+        complete_from,
+        ahead: clocks.ahead,
+        jobs: read.jobs,
+        answers: read.answers,
+        unread: read.unread,
+    })
+}
