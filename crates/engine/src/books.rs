@@ -170,6 +170,7 @@ impl Reader<'_> {
                 ShardState::Planned
                 | ShardState::Submitting(_)
                 | ShardState::Unknown(_)
+                | ShardState::GivenUp(_)
                 | ShardState::InProgress(_)
                 | ShardState::Canceling(_)
                 | ShardState::Ended(_)
