@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Jobs(JobsArgs),
     /// Show where a job stands
     Status(StatusArgs),
+    /// Give a job up: stop its batches, keep what they finished, end the other rows as canceled
+    Cancel(CancelArgs),
     /// Prove a finished job again: every row, every line, every picodollar
     Verify(VerifyArgs),
     /// Serve the simulated API over HTTP
@@ -171,6 +173,21 @@ pub(crate) struct StatusArgs {
     /// Look among the simulated jobs
     #[arg(long)]
     pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The job's name or id
+    pub(crate) job: String,
+    /// Let batches that are upstream run to their end; only what was not sent is given up
+    #[arg(long)]
+    pub(crate) keep_upstream: bool,
+    /// Where the answers go [default: as the job was run]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where the API is [env: ANTHROPIC_BASE_URL] [default: https://api.anthropic.com]
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -135,7 +135,7 @@ impl UpstreamSettings {
         Self::api(None, env)
     }
 
-    fn api(url: Option<String>, env: &Env) -> Result<Self, ExpectedError> {
+    pub(crate) fn api(url: Option<String>, env: &Env) -> Result<Self, ExpectedError> {
         Ok(Self::Api {
             base_url: base_url(url, env)?,
             auth: auth(env)?,

@@ -156,8 +156,8 @@ fn why(stop: &Stop) -> String {
         } => {
             let plural = if *batches == 1 { "batch" } else { "batches" };
             format!(
-                "{batches} {plural} of this job may be in another account ({theirs}) than that of the key \
-                 in use ({ours}), which cannot see them"
+                "{batches} {plural} of this job may be in another account ({theirs}), and the key in use is \
+                 of {ours}, which cannot see them"
             )
         }
         Stop::Guard { bad, of, .. } => {

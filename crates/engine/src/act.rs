@@ -382,6 +382,8 @@ impl Actor {
             let context = this.context();
             match shard.lane {
                 Lane::Sync => settle_sync(&context, &shard),
+                // It was never sent, and the job was given up.
+                Lane::Batch if shard.state == ShardState::Planned => settle_sync(&context, &shard),
                 Lane::Batch => {
                     let ShardState::Collected(collection) = &shard.state else {
                         unreachable!("a batch shard is settled from its collection")
@@ -412,6 +414,7 @@ impl Actor {
             spool: self.spool.clone(),
             models: self.facts.models.clone(),
             led: self.facts.groups.canaries > 0,
+            canceled: self.facts.cancel.is_some(),
         }
     }
 
@@ -489,6 +492,7 @@ struct SettleParts {
     spool: SpoolDir,
     models: Vec<String>,
     led: bool,
+    canceled: bool,
 }
 
 impl SettleParts {
@@ -499,7 +503,7 @@ impl SettleParts {
             book: &self.engine.book,
             models: &self.models,
             led: self.led,
-            canceled: false,
+            canceled: self.canceled,
         }
     }
 }

@@ -112,6 +112,18 @@ pub enum EngineError {
         /// The budget.
         budget: Usd,
     },
+    /// The job was given up and is not ended yet.
+    #[error("job `{name}` was cancelled, and that is not finished yet")]
+    Canceled {
+        /// The job's name.
+        name: String,
+    },
+    /// There is nothing to give up.
+    #[error("job {id} is not unfinished, so there is nothing to cancel")]
+    NotUnfinished {
+        /// The job.
+        id: String,
+    },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
         "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
@@ -163,6 +175,10 @@ impl EngineError {
                 "raise `limits.budget_usd` or `--budget` to {worst} at the least, or lower \
                  `max_tokens`: what a row can cost is set aside before it is sent"
             ),
+            Self::Canceled { name } => {
+                format!("end it with `offpeak cancel {name}`, or start anew with `--fresh`")
+            }
+            Self::NotUnfinished { .. } => "`offpeak jobs` says where each job stands".to_owned(),
             Self::Retained { .. } => {
                 "start again with `--fresh`, which makes the calls one by one, or leave \
                  `limits.zero_data_retention` out"

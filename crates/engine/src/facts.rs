@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::{self, Plan};
 use offpeak_store::JobRecord;
@@ -52,6 +53,9 @@ pub struct JobFacts {
     /// Only the probe was planned and cut so far.
     #[serde(default)]
     pub probing: bool,
+    /// The job was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
     /// This data directory knew no run of this name: batches of an earlier life of this job may be upstream.
     pub scout: bool,
 }

@@ -9,6 +9,7 @@ mod answers;
 mod behind;
 mod blocking;
 pub mod books;
+pub mod cancel;
 pub mod count;
 pub mod cut;
 pub mod error;

@@ -150,6 +150,7 @@ impl<'a> Driver<'a> {
             on_unknown: job.settings.on_unknown,
             resumed: job.resumed,
             wasted: wasted.iter().map(|batch| batch.cost).sum(),
+            cancel: job.facts.cancel,
             probing: job.facts.probing,
         };
         let actor = Actor::new(job, recovered);

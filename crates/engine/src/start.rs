@@ -308,6 +308,9 @@ fn reopen(
     if record.state == JobState::Finished {
         return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
     }
+    if facts.cancel.is_some() {
+        return Err(EngineError::Canceled { name: record.name });
+    }
     refuse_unbounded(&settings, &facts.input, facts.unbounded.as_ref())?;
     let shards = engine.store.shards(&record.id)?;
     let all_settled = shards
@@ -323,18 +326,31 @@ fn reopen(
         let (name, id) = (record.name, record.id.to_string());
         return Err(EngineError::Retained { name, id });
     }
-    let scout = facts.scout;
-    let job = Job {
-        engine,
-        record,
-        facts,
-        settings,
-        spool,
-        scout,
-        resumed: true,
-        _lock: lock,
-    };
+    let job = Job::reopened(engine, record, facts, settings, spool, lock);
     Ok(Opened::Unfinished(Box::new(job)))
+}
+
+impl Job {
+    /// A job that another process has run before.
+    pub(crate) fn reopened(
+        engine: Engine,
+        record: JobRecord,
+        facts: JobFacts,
+        settings: Settings,
+        spool: SpoolDir,
+        lock: JobLock,
+    ) -> Self {
+        Self {
+            engine,
+            record,
+            scout: facts.scout,
+            facts,
+            settings,
+            spool,
+            resumed: true,
+            _lock: lock,
+        }
+    }
 }
 
 impl FreshJob {
@@ -430,6 +446,7 @@ impl FreshJob {
                 .first_unbounded
                 .map(|(line, why)| (line, why.to_owned())),
             probing,
+            cancel: None,
             scout,
         }
         .planned(&plan);

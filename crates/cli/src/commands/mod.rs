@@ -1,5 +1,6 @@
 //! The commands, and how one is chosen, run and ended. Each has a file of its own.
 
+mod cancel;
 mod doctor;
 mod jobs;
 mod plan;
@@ -64,6 +65,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Run(args) => run::run(*args, settings),
         Command::Jobs(args) => jobs::jobs(&args, settings),
         Command::Status(args) => status::status(&args, settings),
+        Command::Cancel(args) => cancel::cancel(args, settings),
         Command::Verify(args) => verify::verify(&args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),

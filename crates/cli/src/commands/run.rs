@@ -185,7 +185,7 @@ fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
 }
 
 /// Runs a job to its end, or to where it has to stop.
-async fn carry_out(
+pub(crate) async fn carry_out(
     mut job: Job,
     clock: Clock,
     simulation: Option<&Simulation>,
@@ -306,7 +306,7 @@ fn finished_before(
 }
 
 /// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.
-async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
+pub(crate) async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
     if tokio::signal::ctrl_c().await.is_err() {
         // Without a handler the system's own ends the process, which is as safe as a crash.
         return std::future::pending().await;

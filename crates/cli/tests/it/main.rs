@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod cancel;
 mod endings;
 mod help;
 mod jobs;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::sandbox::{Sandbox, assert_said, requests};
 
 /// A process that does not outlive its test.
-pub(crate) struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -149,7 +149,7 @@ fn an_interrupt_stops_in_order_and_a_second_one_at_once() {
     assert_eq!(run.0.wait().unwrap().code(), Some(5));
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let kill = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();

@@ -31,8 +31,12 @@ impl Account {
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.workspace {
-            Some(workspace) => write!(f, "{workspace}"),
-            None => write!(f, "key {}", self.key),
+            // Organizations have long names, and workspaces names of their own.
+            Some(workspace) => {
+                let name = workspace.rsplit('/').next().unwrap_or(workspace);
+                write!(f, "workspace {name}")
+            }
+            None => write!(f, "that of the key {}", self.key),
         }
     }
 }

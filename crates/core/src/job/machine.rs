@@ -10,6 +10,7 @@ use offpeak_wire::batch::BatchId;
 use offpeak_wire::error::ErrorKind;
 
 use crate::job::account::Account;
+use crate::job::cancel::Cancel;
 use crate::job::event::{Act, Event, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
@@ -47,6 +48,8 @@ pub struct Facts {
     pub resumed: bool,
     /// What was paid for batches that answer no row, as far as it was found before.
     pub wasted: Usd,
+    /// The job was given up.
+    pub cancel: Option<Cancel>,
     /// Only the probe has been cut; batches of an earlier life may be of shards to come.
     pub probing: bool,
 }
@@ -254,10 +257,14 @@ impl Machine {
 
     fn advance(&mut self, now: Timestamp, out: &mut Step) {
         if self.stop.is_none() {
-            self.ask_about_expired(out);
-            self.release_from_late_canary(now, out);
-            self.stop_marks_that_lose(out);
-            self.hedge(now, out);
+            if let Some(how) = self.facts.cancel {
+                self.cancel(how, out);
+            } else {
+                self.ask_about_expired(out);
+                self.release_from_late_canary(now, out);
+                self.stop_marks_that_lose(out);
+                self.hedge(now, out);
+            }
             self.scout(now, out);
         }
         self.advance_batches(now, out);

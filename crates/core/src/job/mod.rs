@@ -4,6 +4,7 @@
 pub mod account;
 mod batch_lane;
 mod budget;
+pub mod cancel;
 mod deadline;
 pub mod event;
 pub mod machine;

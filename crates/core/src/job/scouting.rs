@@ -293,6 +293,6 @@ impl Machine {
     }
 
     pub(crate) fn may_submit(&self) -> bool {
-        self.stop.is_none() && self.has_scouted()
+        self.stop.is_none() && self.has_scouted() && !self.is_canceled()
     }
 }

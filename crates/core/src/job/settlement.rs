@@ -59,7 +59,9 @@ impl Machine {
         }));
         self.sync.close(no);
         self.release_followers(no, next, out);
-        if let Some((kind, message)) = stop {
+        if let Some((kind, message)) = stop
+            && !self.is_canceled()
+        {
             self.stop_for(Stop::Upstream { kind, message });
         }
         self.guard(&shard, &tally, examples);
@@ -216,7 +218,7 @@ impl Machine {
             .values()
             .any(|l| l.shard.state == ShardState::Planned);
         let first = matches!(shard.role, ShardRole::Bulk | ShardRole::Canary);
-        if self.facts.past_guard || !unsent || !first {
+        if self.facts.past_guard || self.is_canceled() || !unsent || !first {
             return;
         }
         let bad = OutcomeClass::ALL.iter().filter(|c| c.alarms());

@@ -119,6 +119,12 @@ impl SyncLane {
         self.open.values().any(|o| o.fetching)
     }
 
+    /// Whether something is under way for a shard.
+    pub(crate) fn is_at_work(&self, no: ShardNo) -> bool {
+        let flying = self.flying.keys().any(|(shard, _)| *shard == no);
+        flying || self.open.get(&no).is_some_and(|open| open.fetching)
+    }
+
     /// Sums over the open shards.
     pub(crate) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
@@ -350,7 +356,7 @@ impl SyncLane {
 
 impl Machine {
     pub(crate) fn advance_sync(&mut self, now: Timestamp, out: &mut Step) {
-        if self.stop.is_none() {
+        if self.stop.is_none() && !self.is_canceled() {
             self.open_sync_shards(now, out);
             self.fetch_rows(out);
             self.send_rows(now, out);

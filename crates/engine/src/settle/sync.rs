@@ -42,8 +42,13 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
     let states = read_states(&journal_path, &rows)?;
     let segment_path = ctx.spool.outcomes(shard.no);
     let io = SettleError::io(&segment_path);
-    let mut segment =
-        SegmentWriter::create(&segment_path, KeptIn::Journal(shard.no)).map_err(io)?;
+    // A shard of which nothing was sent has no journal.
+    let kept_in = if states.iter().any(|state| state.last.is_some()) {
+        KeptIn::Journal(shard.no)
+    } else {
+        KeptIn::Nowhere
+    };
+    let mut segment = SegmentWriter::create(&segment_path, kept_in).map_err(io)?;
     let mut spool = SpoolReader::open(ctx.spool)?;
     let mut records = None;
     let travel = Travel::of(shard);

@@ -211,7 +211,7 @@ fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>
     let Need::Within(within) = job.need else {
         return;
     };
-    if !asked || case.clock_is_set() {
+    if !asked || case.clock_is_set() || job.cancel.is_some() {
         return;
     }
     let finished = course.finished[number].as_ref().expect("it has ended");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::spec::Need;
@@ -33,6 +34,8 @@ pub(crate) struct JobCase {
     pub(crate) probe: Option<u32>,
     pub(crate) past_guard: bool,
     pub(crate) on_unknown: OnUnknown,
+    /// From this life on it is given up.
+    pub(crate) cancel: Option<(usize, Cancel)>,
     /// The budget of the first life; each stop doubles it.
     pub(crate) budget: Option<Usd>,
 }
@@ -257,6 +260,11 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
         texts,
         input,
         need,
+        cancel: (number == 2).then(|| {
+            let life = 2 + usize::try_from(count % 3).unwrap();
+            let how = [Cancel::Everything, Cancel::Unsent][usize::try_from(groups % 2).unwrap()];
+            (life, how)
+        }),
         probe: dice
             .once_in(8)
             .then(|| 1 + u32::try_from(dice.below(5)).unwrap()),

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::event::Stop;
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
+use offpeak_engine::cancel::open_to_cancel;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -17,7 +19,7 @@ use offpeak_engine::spec::{InputShape, JobSpec, OnInvalid, Source};
 use offpeak_engine::start::{Choice, Engine, Opened, open};
 use offpeak_sim::World;
 use offpeak_sim::server::Upstream;
-use offpeak_store::Store;
+use offpeak_store::{JobState, Store};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -287,7 +289,7 @@ impl State<'_> {
                 biased;
                 () = trigger.fired.notified() => None,
                 () = sleep(after), if after.is_some() => None,
-                ends = self.jobs(&engine, truth, &trigger) => Some(ends),
+                ends = self.jobs(&engine, truth, &trigger, life) => Some(ends),
             };
             (ends, truth.now())
         });
@@ -302,6 +304,7 @@ impl State<'_> {
         engine: &Engine,
         truth: Clock,
         trigger: &Arc<Trigger>,
+        life: usize,
     ) -> Vec<(usize, JobEnd)> {
         let mut running = JoinSet::new();
         for number in 0..self.case.jobs.len() {
@@ -310,10 +313,12 @@ impl State<'_> {
             }
             let (engine, spec, choice) = (engine.clone(), self.spec(number), self.choice(number));
             let probe = self.case.jobs[number].probe;
+            let cancel = self.case.jobs[number].cancel;
+            let cancel = cancel.filter(|(from, _)| life >= *from).map(|(_, how)| how);
             let seen = Arc::clone(&self.seen);
             let report = trigger.report(number, Arc::clone(&seen));
             running.spawn(async move {
-                let end = job(&engine, &spec, choice, probe, report).await;
+                let end = job(&engine, &spec, choice, (probe, cancel), report).await;
                 let end = match end {
                     Ok(manifest) => {
                         let done_at = &mut seen.lock().unwrap()[number].done_at;
@@ -439,9 +444,19 @@ async fn job(
     engine: &Engine,
     spec: &JobSpec,
     choice: Choice,
-    probe: Option<u32>,
+    (probe, cancel): (Option<u32>, Option<Cancel>),
     report: Report,
 ) -> Result<Box<Manifest>, Stop> {
+    let latest = engine.store.latest_run(&spec.name).unwrap();
+    if let (Some(how), Some(record)) = (cancel, latest)
+        && record.state == JobState::Open
+    {
+        let job = open_to_cancel(engine, &record.id, how, None).await.unwrap();
+        return match run(&job, CancellationToken::new(), report).await.unwrap() {
+            RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
+            RunEnd::Stopped { stop, .. } => Err(stop),
+        };
+    }
     let opened = open(engine, spec, choice, report.clone()).await.unwrap();
     let mut job = match opened {
         Opened::Finished(manifest) => return Ok(manifest),

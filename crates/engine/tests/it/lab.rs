@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::machine::OnUnknown;
+use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_engine::cancel::open_to_cancel;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
@@ -43,6 +46,8 @@ pub(crate) struct Lab {
     pub(crate) probe: Option<u32>,
     /// The key in use; each has a workspace of its own.
     pub(crate) key: &'static str,
+    /// The next life gives the job up.
+    pub(crate) cancel: Option<Cancel>,
     seed: u64,
 }
 
@@ -89,6 +94,7 @@ impl Lab {
             choice,
             probe: None,
             key: "sk-ant-api03-laboratory",
+            cancel: None,
             seed,
         }
     }
@@ -103,6 +109,12 @@ impl Lab {
 
     pub(crate) fn store(&self) -> Store {
         Store::open(&self.data_dir().join("jobs.db")).unwrap()
+    }
+
+    /// The job of the newest run, if it was made.
+    pub(crate) fn latest(&self) -> Option<JobId> {
+        let record = self.store().latest_run(&self.spec.name).unwrap();
+        record.map(|record| record.id)
     }
 
     /// The moment at which the next life begins.
@@ -242,6 +254,14 @@ impl Lab {
     async fn life(&self, clock: Clock) -> Life {
         let engine = self.engine(clock);
         let silent: Report = Arc::new(|_: Progress| {});
+        if let Some(how) = self.cancel {
+            let id = self.latest().unwrap();
+            let job = open_to_cancel(&engine, &id, how, None).await.unwrap();
+            return match run(&job, CancellationToken::new(), silent).await.unwrap() {
+                RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
+                end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),
+            };
+        }
         let mut job = match open(&engine, &self.spec, self.choice, silent.clone())
             .await
             .unwrap()
@@ -370,7 +390,7 @@ impl Lab {
 
     fn engine_ledger(&self, manifest: &Manifest) -> offpeak_store::LedgerSums {
         let store = self.store();
-        let id = offpeak_core::job::shard::JobId::parse(&manifest.job).unwrap();
+        let id = JobId::parse(&manifest.job).unwrap();
         store.ledger(&id).unwrap()
     }
 }

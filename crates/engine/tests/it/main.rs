@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod cancel;
 #[path = "../dice/mod.rs"]
 mod dice;
 mod evidence;

@@ -3,6 +3,7 @@
 
 mod account;
 mod batch;
+mod cancel;
 mod deadline;
 mod scouting;
 mod sync;
@@ -48,6 +49,7 @@ fn facts() -> Facts {
         on_unknown: OnUnknown::Wait,
         resumed: false,
         wasted: Usd::ZERO,
+        cancel: None,
         probing: false,
     }
 }
