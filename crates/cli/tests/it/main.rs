@@ -11,6 +11,7 @@ mod jobs;
 mod kill;
 mod over_http;
 mod plan_schema;
+mod reconcile;
 mod reorder;
 mod replay;
 mod sandbox;
