@@ -199,7 +199,7 @@ fn explanations(view: &ReconcileView) -> Vec<String> {
                 "Explained by rows of ours that may lie on either side of an edge of the time looked at: {found}."
             ),
             Finding::Unknown => format!(
-                "Explained by calls of ours that may have been billed ({}): {found}.",
+                "Explained by what calls of ours may have been billed besides ({}): {found}.",
                 allowed(view)
             ),
             Finding::OtherTraffic => format!("More than ours, without an explanation: {found}."),
@@ -261,6 +261,7 @@ fn allowed(view: &ReconcileView) -> String {
     let parts = view.allowed.iter().map(|(why, amount)| {
         let why = match why {
             Held::Unknown => "answers that got lost or cannot be read",
+            Held::Wasted => "batches that were billed and answer no row",
             Held::UnderWay => "rows under way",
             Held::Unread => "answers that are no longer in the data directory",
         };

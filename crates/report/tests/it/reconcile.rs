@@ -151,6 +151,7 @@ fn everything_is_amiss() {
     view.money.as_mut().unwrap().append(&mut off);
     view.allowed = BTreeMap::from([
         (Held::Unknown, usd("0.02")),
+        (Held::Wasted, usd("0.003")),
         (Held::UnderWay, usd("1.5")),
         (Held::Unread, usd("0.4")),
     ]);
