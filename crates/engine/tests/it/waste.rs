@@ -37,10 +37,11 @@ fn copy(from: &Path, to: &Path) {
 /// run was billed.
 fn second_run(after: Duration) -> (Lab, Usd) {
     let mut lab = Lab::new(40, Config::default(), &rows(40, 60));
-    // Not at midnight, where a row may belong to either day.
+    // Not at midnight, and not one run on the heels of the other: a row may belong to either side then.
     lab.wait(Duration::from_secs(3_600));
     finished(lab.live(None));
     let before = lab.bill();
+    lab.wait(Duration::from_secs(3_600));
     (lab.choice.fresh, lab.spec.overwrite) = (true, true);
     assert!(matches!(lab.live(Some(after)), Life::Crashed));
     lab.choice.fresh = false;
