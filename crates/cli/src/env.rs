@@ -11,6 +11,8 @@ use crate::error::{Exit, ExpectedError};
 
 /// The key of the API. It has no option: arguments are seen by every user of the machine.
 pub(crate) const API_KEY: &str = "ANTHROPIC_API_KEY";
+/// The key of the organisation's reports, which can do nothing else. It has no option either.
+pub(crate) const ADMIN_KEY: &str = "ANTHROPIC_ADMIN_KEY";
 /// Where the API is.
 pub(crate) const BASE_URL: &str = "ANTHROPIC_BASE_URL";
 /// Where jobs are kept.
@@ -22,6 +24,7 @@ pub(crate) const PRICE_BOOK: &str = "OFFPEAK_PRICE_BOOK";
 #[derive(Debug)]
 pub(crate) struct Env {
     pub(crate) api_key: Option<SecretString>,
+    pub(crate) admin_key: Option<SecretString>,
     pub(crate) base_url: Option<String>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) price_book: Option<PathBuf>,
@@ -32,6 +35,7 @@ impl Env {
     pub(crate) fn read() -> Result<Self, ExpectedError> {
         Ok(Self {
             api_key: text(API_KEY)?.map(SecretString::from),
+            admin_key: text(ADMIN_KEY)?.map(SecretString::from),
             base_url: text(BASE_URL)?,
             data_dir: path(DATA_DIR),
             price_book: path(PRICE_BOOK),

@@ -14,7 +14,7 @@ use offpeak_core::reconcile::{
 };
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_store::{JobRecord, Store};
-use offpeak_wire::limits::BATCH_EXPIRY_S;
+use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
 
 use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
@@ -131,6 +131,7 @@ impl Reader<'_> {
     ) -> Result<Read, EngineError> {
         let mut read = Read::default();
         for record in self.store.jobs()? {
+            self.wasted(&record, &mut read)?;
             let shards = self.store.shards(&record.id)?;
             if window.touches(self.stretch_of(&record, &shards)) {
                 self.job(&record, &shards, &spool(&record.id), &mut read)?;
@@ -138,6 +139,21 @@ impl Reader<'_> {
             }
         }
         Ok(read)
+    }
+
+    /// Enters batches that answer no row. They may be from before the job was known here.
+    fn wasted(&self, record: &JobRecord, read: &mut Read) -> Result<(), EngineError> {
+        let facts = read_facts(record)?;
+        for batch in self.store.waste(&record.id)? {
+            let kept = Span::from_secs(RESULTS_RETENTION_DAYS.cast_signed() * 86_400);
+            read.books.allow(Allowance {
+                why: Held::Wasted,
+                when: self.clocks.upstream(record.created_at - kept, self.now),
+                cell: self.only_cell(&facts.models, Lane::Batch),
+                amount: batch.cost,
+            });
+        }
+        Ok(())
     }
 
     fn job(
@@ -211,6 +227,10 @@ impl Reader<'_> {
         };
         let cell = self.only_cell(job.models, shard.lane);
         allow(Held::Unknown, cell, tally.unknown);
+        if tally.outcomes.total() == 0 {
+            // All its rows were answered by another shard.
+            return;
+        }
         match self.answers(job, shard.no, times) {
             Ok(billed) => {
                 read.answers += billed.answers;

@@ -275,3 +275,79 @@ fn charges(
     }
     days
 }
+
+#[cfg(test)]
+mod tests {
+    use offpeak_wire::report::Amount;
+
+    use super::*;
+
+    fn line(cost_type: &str, model: Option<&str>, cents: &str) -> CostLine {
+        CostLine {
+            cost_type: Some(cost_type.to_owned()),
+            model: model.map(str::to_owned),
+            service_tier: model.map(|_| "batch".to_owned()),
+            amount: Amount::of_cents(cents).unwrap(),
+        }
+    }
+
+    #[test]
+    fn lines_add_up_by_model_and_each_may_be_off_in_its_last_decimal() {
+        let (one, two) = (Timestamp::EPOCH, Timestamp::EPOCH + Span::from_secs(86_400));
+        let lines = [
+            (one, line("tokens", Some("claude-haiku-4-5"), "1.25")),
+            (
+                one,
+                line("tokens", Some("claude-haiku-4-5-20251001"), "0.5"),
+            ),
+            (one, line("web_search", None, "3")),
+            (two, line("tokens", Some("claude-of-tomorrow"), "7")),
+        ];
+        let days = charges(&lines, Book::embedded());
+        let tokens = |model: &str| {
+            Charge::Tokens(Cell {
+                model: model.to_owned(),
+                tier: Tier::Batch,
+            })
+        };
+        let charged = |amount: &str, rounding: &str| Charged {
+            amount: amount.parse().unwrap(),
+            rounding: rounding.parse().unwrap(),
+        };
+        // An alias and its model are one; a hundredth of a cent per line.
+        assert_eq!(
+            days[&one],
+            BTreeMap::from([
+                (
+                    tokens("claude-haiku-4-5-20251001"),
+                    charged("0.0175", "0.0002")
+                ),
+                (
+                    Charge::Fee("web_search".to_owned()),
+                    charged("0.03", "0.0001")
+                ),
+            ])
+        );
+        assert_eq!(
+            days[&two],
+            BTreeMap::from([(tokens("claude-of-tomorrow"), charged("0.07", "0.0001"))])
+        );
+    }
+
+    #[test]
+    fn a_report_that_writes_picodollars_rounds_nothing_away() {
+        for (cents, rounding) in [
+            ("1", "0.01"),
+            ("1.000000001", "0.00000000001"),
+            ("1.0000000001", "0"),
+            ("1.00000000000000001", "0"),
+        ] {
+            let days = charges(
+                &[(Timestamp::EPOCH, line("tokens", None, cents))],
+                Book::embedded(),
+            );
+            let charged = days.values().flat_map(BTreeMap::values).next().unwrap();
+            assert_eq!(charged.rounding, rounding.parse().unwrap(), "{cents}");
+        }
+    }
+}

@@ -70,7 +70,7 @@ impl Store {
         rows.map(|body| read_shard(&body?)).collect()
     }
 
-    /// From the first to the last entry of each shard in the ledger: between submission and settlement of
+    /// From the first to the last entry of each shard in the ledger, waste left aside: between submission and settlement of
     /// a batch, or the settlement of synchronous calls alone. By our clock.
     ///
     /// # Errors
@@ -81,7 +81,8 @@ impl Store {
     ) -> Result<BTreeMap<ShardNo, (Timestamp, Timestamp)>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT shard, min(at), max(at) FROM ledger WHERE job = ? GROUP BY shard",
+            "SELECT shard, min(at), max(at) FROM ledger WHERE job = ? AND kind != 'waste'
+             GROUP BY shard",
         )?;
         let rows = statement.query_map([job.as_str()], |row| {
             let [first, last] = [row.get(1)?, row.get(2)?].map(Timestamp::from_micros);

@@ -5,6 +5,7 @@ mod doctor;
 mod jobs;
 mod plan;
 mod prices;
+mod reconcile;
 mod replay;
 mod run;
 mod sim;
@@ -67,6 +68,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Status(args) => status::status(&args, settings),
         Command::Cancel(args) => cancel::cancel(args, settings),
         Command::Verify(args) => verify::verify(&args, settings),
+        Command::Reconcile(args) => reconcile::reconcile(args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),
         Command::Replay(args) => replay::replay(&args, settings),

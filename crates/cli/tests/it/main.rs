@@ -12,6 +12,7 @@ mod jobs;
 mod kill;
 mod over_http;
 mod plan_schema;
+mod reconcile;
 mod reorder;
 mod replay;
 mod sandbox;

@@ -39,6 +39,7 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_offpeak"));
         for name in [
             "ANTHROPIC_API_KEY",
+            "ANTHROPIC_ADMIN_KEY",
             "ANTHROPIC_BASE_URL",
             "OFFPEAK_PRICE_BOOK",
             "COLUMNS",

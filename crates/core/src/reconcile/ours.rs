@@ -107,6 +107,9 @@ impl Window {
 pub enum Held {
     /// Answers got lost or cannot be read; the calls may have been billed.
     Unknown,
+    /// Batches of ours that were billed and answer no row. What they cost is known; which tokens that
+    /// was for is not kept.
+    Wasted,
     /// Rows are under way, or were when their job was given up.
     UnderWay,
     /// The answers of settled rows are no longer there to be read; the sum is the ledger's.

@@ -22,8 +22,8 @@ fn finished(life: Life) -> Box<Manifest> {
     }
 }
 
-/// The run of this name.
-fn job(lab: &Lab, name: &str) -> Scope {
+/// The newest run of this name.
+pub(crate) fn job(lab: &Lab, name: &str) -> Scope {
     Scope::Job(Box::new(lab.store().latest_run(name).unwrap().unwrap()))
 }
 
@@ -44,7 +44,8 @@ fn billed(found: &Reconciliation) -> Usd {
         .sum()
 }
 
-fn residual(found: &Reconciliation) -> Usd {
+/// The upstream's money less ours.
+pub(crate) fn residual(found: &Reconciliation) -> Usd {
     found
         .money
         .iter()

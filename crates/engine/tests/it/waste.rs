@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use offpeak_core::job::machine::OnUnknown;
+use offpeak_core::reconcile::{Held, Verdict};
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::Need;
 use offpeak_sim::{Config, Endpoint, Fault, Faults};
 
 use crate::lab::{Lab, Life, rows};
+use crate::reconcile::{job, residual};
 
 fn finished(life: Life) -> Box<Manifest> {
     match life {
@@ -35,8 +37,11 @@ fn copy(from: &Path, to: &Path) {
 /// run was billed.
 fn second_run(after: Duration) -> (Lab, Usd) {
     let mut lab = Lab::new(40, Config::default(), &rows(40, 60));
+    // Not at midnight, and not one run on the heels of the other: a row may belong to either side then.
+    lab.wait(Duration::from_secs(3_600));
     finished(lab.live(None));
     let before = lab.bill();
+    lab.wait(Duration::from_secs(3_600));
     (lab.choice.fresh, lab.spec.overwrite) = (true, true);
     assert!(matches!(lab.live(Some(after)), Life::Crashed));
     lab.choice.fresh = false;
@@ -57,6 +62,8 @@ fn a_restored_backup_takes_back_what_has_ended_since() {
     let manifest = finished(lab.live(None));
     assert_eq!(lab.bill(), paid, "nothing is paid again");
     assert_eq!(manifest.cost_picousd, paid - before);
+    let scope = job(&lab, "lab");
+    assert_eq!(lab.reconcile(scope, &[]).verdict, Verdict::Agrees);
     assert_eq!(
         (manifest.waste_picousd, manifest.wasted.len()),
         (Usd::ZERO, 0)
@@ -81,6 +88,11 @@ fn what_a_restored_backup_pays_twice_is_told_to_the_picodollar() {
         manifest.cost_picousd + manifest.waste_picousd,
         lab.bill() - before
     );
+    let scope = job(&lab, "lab");
+    let found = lab.reconcile(scope, &[]);
+    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!(found.allowed[&Held::Wasted], manifest.waste_picousd);
+    assert_eq!(residual(&found), manifest.waste_picousd);
     // It stays told, once, when the last step is done again.
     lab.reopen_job();
     let again = finished(lab.live(None));
@@ -112,6 +124,10 @@ fn a_deadline_that_is_worth_more_than_a_batch_in_doubt_is_kept() {
     let over = lab.bill() - manifest.cost_picousd;
     assert!(Usd::ZERO < over && over <= manifest.unknown_picousd);
     assert_eq!(manifest.wasted.len(), 0);
+    let scope = job(&lab, "lab");
+    let found = lab.reconcile(scope, &[]);
+    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!((residual(&found), found.unread.len()), (over, 0));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod jobs;
 mod plan;
 mod prices;
+mod reconcile;
 mod replay;
 mod status;
 mod summary;
