@@ -84,6 +84,7 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         need: Need::Whenever,
         budget: None,
         zero_data_retention: false,
+        delete_upstream: false,
         betas: Vec::new(),
         output: PathBuf::from("unused.jsonl"),
         overwrite: false,

@@ -43,7 +43,12 @@ const KEYS: &Places = &[
     ("latency", &["needs", "deadline"]),
     (
         "limits",
-        &["budget_usd", "zero_data_retention", "on_unknown"],
+        &[
+            "budget_usd",
+            "zero_data_retention",
+            "on_unknown",
+            "delete_upstream",
+        ],
     ),
 ];
 
@@ -73,6 +78,7 @@ pub(crate) struct JobFile {
     pub(crate) budget: Option<Usd>,
     pub(crate) zero_data_retention: bool,
     pub(crate) on_unknown: OnUnknown,
+    pub(crate) delete_upstream: bool,
     pub(crate) on_invalid: Option<OnInvalid>,
 }
 
@@ -106,17 +112,12 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
     let input = beside(document.path, input.text);
     let shape = shape(document, &top, &input, &mut files)?;
     let limits = top.section("limits")?;
-    let (budget, zero_data_retention, on_unknown) = match &limits {
-        Some(limits) => {
-            limits.only(KEYS)?;
-            let retention = limits.flag("zero_data_retention")?;
-            (
-                limits.usd("budget_usd")?,
-                retention.unwrap_or(false),
-                on_unknown(limits)?,
-            )
-        }
-        None => (None, false, OnUnknown::Wait),
+    if let Some(limits) = &limits {
+        limits.only(KEYS)?;
+    }
+    let flag = |key| match &limits {
+        Some(limits) => Ok::<_, ExpectedError>(limits.flag(key)?.unwrap_or(false)),
+        None => Ok(false),
     };
     Ok(JobFile {
         name: top.text("name")?.map(|name| name.text.to_owned()),
@@ -132,9 +133,10 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
         need: top
             .section("latency")?
             .map_or(Ok(None), |latency| need(&latency))?,
-        budget,
-        zero_data_retention,
-        on_unknown,
+        budget: limits.as_ref().map_or(Ok(None), |l| l.usd("budget_usd"))?,
+        zero_data_retention: flag("zero_data_retention")?,
+        on_unknown: limits.as_ref().map_or(Ok(OnUnknown::Wait), on_unknown)?,
+        delete_upstream: flag("delete_upstream")?,
         on_invalid: on_invalid(&top)?,
     })
 }

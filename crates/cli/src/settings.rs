@@ -251,6 +251,7 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         need: need.unwrap_or(Need::Whenever),
         budget: args.budget.or(file.budget),
         zero_data_retention: file.zero_data_retention,
+        delete_upstream: file.delete_upstream,
         betas: file.betas,
         output,
         overwrite: false,
@@ -292,6 +293,7 @@ fn bare(input: &Path) -> JobFile {
         budget: None,
         zero_data_retention: false,
         on_unknown: OnUnknown::Wait,
+        delete_upstream: false,
         on_invalid: None,
     }
 }

@@ -11,6 +11,7 @@ mod blocking;
 pub mod books;
 pub mod count;
 pub mod cut;
+pub mod deletion;
 pub mod error;
 pub mod facts;
 pub mod fields;

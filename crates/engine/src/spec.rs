@@ -21,6 +21,8 @@ pub struct JobSpec {
     pub budget: Option<Usd>,
     /// Nothing may be kept upstream once it was answered, so nothing may travel in a batch.
     pub zero_data_retention: bool,
+    /// Each batch is deleted upstream once its answers are here, whole and durable.
+    pub delete_upstream: bool,
     /// `anthropic-beta` names sent with every request.
     pub betas: Vec<String>,
     /// Where the output goes.

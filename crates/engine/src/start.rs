@@ -119,6 +119,8 @@ pub struct Settings {
     pub zero_data_retention: bool,
     /// What becomes, at the last safe moment, of a batch that may exist.
     pub on_unknown: OnUnknown,
+    /// Batches are deleted upstream once their answers are here.
+    pub delete_upstream: bool,
     /// See [`Choice::past_guard`].
     pub past_guard: bool,
     /// See [`Choice::expired_to_sync`].
@@ -135,6 +137,7 @@ impl Settings {
             overwrite: spec.overwrite,
             zero_data_retention: spec.zero_data_retention,
             on_unknown: spec.on_unknown,
+            delete_upstream: spec.delete_upstream,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,
         }
@@ -192,8 +195,8 @@ pub struct FreshJob {
 /// What a name turned out to be.
 #[derive(Debug)]
 pub enum Opened {
-    /// The same job has finished: nothing to send.
-    Finished(Box<Manifest>),
+    /// The same job has finished: no row is to be sent.
+    Finished(Box<Manifest>, Box<Job>),
     /// An unfinished run.
     Unfinished(Box<Job>),
     /// A new run.
@@ -306,7 +309,17 @@ fn reopen(
     let facts = read_facts(&record)?;
     let spool = engine.spool(&record.id);
     if record.state == JobState::Finished {
-        return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
+        let manifest = Box::new(Manifest::read(&spool)?);
+        let job = Job {
+            scout: false,
+            engine,
+            record,
+            facts,
+            settings,
+            spool,
+            _lock: lock,
+        };
+        return Ok(Opened::Finished(manifest, Box::new(job)));
     }
     refuse_unbounded(&settings, &facts.input, facts.unbounded.as_ref())?;
     let shards = engine.store.shards(&record.id)?;

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use offpeak_client::clock::Clock;
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
-use offpeak_core::price::Book;
-use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
+use offpeak_core::price::{Book, Lane};
+use offpeak_core::units::{Estimate, Span, Timestamp};
+use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::run::{RunEnd, run as run_job};
@@ -19,6 +21,7 @@ use offpeak_engine::spec::{JobSpec, Need};
 use offpeak_engine::start::{Engine, FreshJob, Job, Opened, open};
 use offpeak_report::{PlanContext, plan_text, summary_text};
 use offpeak_store::JobState;
+use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +87,9 @@ async fn drive(
     let opened = open(&engine, &spec, choice, display.report()).await;
     display.clear();
     let job = match opened.map_err(|error| ExpectedError::engine(&error, false))? {
-        Opened::Finished(manifest) => return finished_before(&engine, &spec, &manifest, printer),
+        Opened::Finished(manifest, job) => {
+            return finished_before(&engine, &spec, &manifest, &job, printer).await;
+        }
         Opened::Unfinished(job) => {
             let (name, created) = (&job.record.name, job.record.created_at);
             printer.note(&format!(
@@ -150,13 +155,14 @@ async fn begin(
         if let Some(effect) = fresh.fields() {
             printer.note(&effect.to_string());
         }
-        printer.note(&in_a_line(&fresh.plan, spec.budget));
+        printer.note(&in_a_line(&fresh.plan, spec));
     } else {
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
             warnings: fresh.warnings.clone(),
             fields: fresh.fields(),
+            delete_upstream: spec.delete_upstream,
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {
@@ -176,12 +182,17 @@ async fn begin(
         .map_err(|error| ExpectedError::engine(&error, false))
 }
 
-fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
+fn in_a_line(plan: &Plan, spec: &JobSpec) -> String {
     let worst = ceiling(plan.worst.max(plan.hedge_worst));
-    let most = budget.map_or(worst, |budget| budget.min(worst));
+    let most = spec.budget.map_or(worst, |budget| budget.min(worst));
     let about = plan.cost_of(plan.route).cost;
     let about = about.map_or_else(String::new, |cost| format!(", about {cost}"));
-    format!("plan: {}{about}, at most {most}", plan.route)
+    let deleted = if spec.delete_upstream && plan.route.lane() == Lane::Batch {
+        "; batches are deleted upstream once their answers are here"
+    } else {
+        ""
+    };
+    format!("plan: {}{about}, at most {most}{deleted}", plan.route)
 }
 
 /// Runs a job to its end, or to where it has to stop.
@@ -215,7 +226,8 @@ async fn carry_out(
     match ended.map_err(mistake)? {
         RunEnd::Done(_) => {
             let manifest = finish(&job, bill).await.map_err(mistake)?;
-            show(&manifest, job.settings.need, printer)
+            let deletions = delete_batches(&job, interrupt, printer).await?;
+            show(&manifest, job.settings.need, deletions.as_ref(), printer)
         }
         RunEnd::Stopped {
             stop,
@@ -239,12 +251,39 @@ async fn carry_out(
     }
 }
 
+/// What a program is shown of a finished job.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    /// What became of the upstream's copies, if they were to be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_copies: Option<serde_json::Value>,
+}
+
 /// The manifest: a table for people, JSON for programs, an exit code for scripts.
-fn show(manifest: &Manifest, need: Need, printer: Printer) -> Result<Exit, ExpectedError> {
+fn show(
+    manifest: &Manifest,
+    need: Need,
+    deletions: Option<&Deletions>,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
     let summary = verdict::summary(manifest, need);
     printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
     if printer.is_json() {
-        printer.json(manifest)?;
+        let upstream_copies = deletions.map(verdict::deletions_json);
+        printer.json(&Shown {
+            manifest,
+            upstream_copies,
+        })?;
+    }
+    if let Some(deletions) = deletions {
+        if let Some(done) = verdict::deleted(deletions) {
+            printer.note(&format!("\n{done}"));
+        }
+        for problem in verdict::not_deleted(deletions) {
+            printer.say(&problem);
+        }
     }
     let exit = verdict::exit(manifest);
     if exit == Exit::SomeFailed {
@@ -283,10 +322,11 @@ fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Valu
 
 /// A job that has finished is paid for; nothing is sent again. Only its output is put back if it is
 /// not there any more.
-fn finished_before(
+async fn finished_before(
     engine: &Engine,
     spec: &JobSpec,
     manifest: &Manifest,
+    job: &Job,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
     printer.note(&format!(
@@ -302,7 +342,20 @@ fn finished_before(
             spec.output.display()
         ));
     }
-    show(manifest, spec.need, printer)
+    let deletions = delete_batches(job, &CancellationToken::new(), printer).await?;
+    show(manifest, spec.need, deletions.as_ref(), printer)
+}
+
+/// Deletes what is still upstream of a finished job, if the job asks for it.
+async fn delete_batches(
+    job: &Job,
+    interrupt: &CancellationToken,
+    printer: Printer,
+) -> Result<Option<Deletions>, ExpectedError> {
+    let display = Display::new(printer, job.facts.rows);
+    let deletions = delete_upstream(job, interrupt.clone(), display.report()).await;
+    display.clear();
+    deletions.map_err(|error| ExpectedError::engine(&error, true))
 }
 
 /// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.

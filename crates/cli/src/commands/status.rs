@@ -1,5 +1,6 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::shard::{Shard, ShardRole};
 use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
@@ -33,6 +34,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
     let spool = spool_of(&record, settings, args.sim)?;
     let limits = Limits::read(&spool);
     let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
+    let copies = Deletions::of(&standing.shards, settings::now(args.sim));
     let view = view(&store, &record, &standing, &limits, now)?;
     let shards: Vec<_> = view
         .shards
@@ -64,6 +66,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "finished_at": record.finished_at.map(|at| at.to_string()),
         "input": standing.facts.input,
         "output": standing.facts.output,
+        "upstream_copies": verdict::deletions_json(&copies),
     });
     settings
         .printer

@@ -17,4 +17,5 @@ mod sandbox;
 mod simulator;
 mod tables;
 mod tidy;
+mod upstream_copies;
 mod verify;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::over_http::{Server, ask};
 use crate::sandbox::{Sandbox, assert_said, requests};
 
-fn post(url: &str, path: &str, body: &str) -> Value {
+pub(crate) fn post(url: &str, path: &str, body: &str) -> Value {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     write!(
         stream,

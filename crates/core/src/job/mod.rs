@@ -5,6 +5,7 @@ pub mod account;
 mod batch_lane;
 mod budget;
 mod deadline;
+pub mod deletion;
 pub mod event;
 pub mod machine;
 pub mod mark;

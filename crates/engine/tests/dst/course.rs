@@ -10,6 +10,7 @@ use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString
 use offpeak_core::job::event::Stop;
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
+use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -354,6 +355,7 @@ impl State<'_> {
             need,
             budget,
             zero_data_retention: false,
+            delete_upstream: self.case.delete_upstream,
             betas: Vec::new(),
             output: self.output(number),
             overwrite: false,
@@ -444,7 +446,12 @@ async fn job(
 ) -> Result<Box<Manifest>, Stop> {
     let opened = open(engine, spec, choice, report.clone()).await.unwrap();
     let mut job = match opened {
-        Opened::Finished(manifest) => return Ok(manifest),
+        Opened::Finished(manifest, job) => {
+            delete_upstream(&job, CancellationToken::new(), report)
+                .await
+                .unwrap();
+            return Ok(manifest);
+        }
         Opened::Unfinished(job) => *job,
         Opened::Fresh(mut fresh) => {
             if let Some(rows) = probe {
@@ -460,8 +467,12 @@ async fn job(
             RunEnd::Stopped { stop, .. } => return Err(stop),
         }
     }
-    match run(&job, interrupt(), report).await.unwrap() {
-        RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
+    match run(&job, interrupt(), report.clone()).await.unwrap() {
+        RunEnd::Done(_) => {
+            let manifest = Box::new(finish(&job, None).await.unwrap());
+            delete_upstream(&job, interrupt(), report).await.unwrap();
+            Ok(manifest)
+        }
         RunEnd::Stopped { stop, .. } => Err(stop),
     }
 }

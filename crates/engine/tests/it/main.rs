@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod deletion;
 #[path = "../dice/mod.rs"]
 mod dice;
 mod evidence;

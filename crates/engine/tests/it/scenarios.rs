@@ -11,7 +11,7 @@ use offpeak_sim::{Config, Endpoint, Fault, Faults, Profile, ResultFaults, RowFau
 
 use crate::lab::{Lab, Life, rows};
 
-fn finished(life: Life) -> Box<offpeak_engine::finish::Manifest> {
+pub(crate) fn finished(life: Life) -> Box<offpeak_engine::finish::Manifest> {
     match life {
         Life::Finished(manifest) => manifest,
         other => panic!("{other:?}"),
@@ -26,7 +26,7 @@ fn ended(life: Life) -> RunEnd {
 }
 
 /// Rows without a common beginning.
-fn short_rows(count: u32) -> String {
+pub(crate) fn short_rows(count: u32) -> String {
     let own = |row: u32| {
         format!(
             "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"claude-haiku-5-5\",\

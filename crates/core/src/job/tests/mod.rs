@@ -4,6 +4,7 @@
 mod account;
 mod batch;
 mod deadline;
+mod deletion;
 mod scouting;
 mod sync;
 mod unmark;
@@ -49,6 +50,7 @@ fn facts() -> Facts {
         resumed: false,
         wasted: Usd::ZERO,
         probing: false,
+        delete_upstream: false,
     }
 }
 
@@ -70,6 +72,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         unmarked: None,
         found: false,
         account: None,
+        origin: None,
         after: None,
         state: ShardState::Planned,
     }
