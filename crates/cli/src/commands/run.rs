@@ -23,6 +23,7 @@ use offpeak_report::{PlanContext, plan_text, summary_text};
 use offpeak_store::JobState;
 use serde::Serialize;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
@@ -360,16 +361,18 @@ async fn delete_batches(
 
 /// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.
 async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    // One listener for both: a second interrupt that follows at once is not missed.
+    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
         // Without a handler the system's own ends the process, which is as safe as a crash.
         return std::future::pending().await;
-    }
+    };
+    interrupts.recv().await;
     interrupt.cancel();
     printer.say(
         "stopping: calls under way are awaited, batches go on upstream; the same command goes on \
          from here (ctrl-c again stops at once)",
     );
-    drop(tokio::signal::ctrl_c().await);
+    interrupts.recv().await;
 }
 
 fn note_interrupted_simulation(
