@@ -59,7 +59,7 @@ fn what_fails_is_told_and_done_by_the_same_command() {
         "{first}"
     );
     assert_eq!(upstream(&url), 1);
-    post(&url, "/_sim/faults", r#"{"rules":[]}"#);
+    post(&url, "/_sim/faults", r#"{"rule":[]}"#);
     let bill = ask(&url, "/_sim/bill");
     let second = run(&sandbox, &url, "--json -q");
     let answer: Value = serde_json::from_str(&second.stdout).unwrap();

@@ -287,7 +287,7 @@ impl Lab {
 
     /// From now on nothing goes wrong upstream.
     pub(crate) fn mend(&self) {
-        let request = Request::new("POST", "/_sim/faults").body("{\"seed\":0,\"rules\":[]}");
+        let request = Request::new("POST", "/_sim/faults").body("{\"rule\":[]}");
         let reply = self.world.lock().unwrap().handle(self.now, &request);
         assert_eq!(reply.status, 200);
     }
