@@ -103,6 +103,21 @@ fn an_empty_disk_finds_the_batches_of_its_earlier_life() {
 }
 
 #[test]
+fn an_empty_disk_finds_the_batches_of_the_second_night_of_a_job() {
+    let mut lab = Lab::new(5, Config::default(), &rows(5, 40));
+    let first = finished(lab.live(None));
+    std::fs::remove_file(&lab.spec.output).unwrap();
+    std::fs::write(&lab.spec.source.input, rows(6, 30)).unwrap();
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(60))),
+        Life::Crashed
+    ));
+    lab.lose_the_disk();
+    let second = finished(lab.live(None));
+    assert_eq!(lab.bill(), first.cost_picousd + second.cost_picousd);
+}
+
+#[test]
 fn an_empty_disk_finds_the_batches_that_a_budget_had_cut() {
     // The budget holds a part of the rows, so the first shard was cut before it was sent. A life that knows
     // nothing of the cut sees a running batch of a size that none of its shards has.
