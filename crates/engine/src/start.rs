@@ -400,7 +400,8 @@ impl FreshJob {
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
-        let id = job_id(&spec.name, &params_digest, self.run);
+        let before = engine.store.runs_of(&spec.name, &params_digest)?;
+        let id = job_id(&spec.name, &params_digest, before + 1);
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -532,14 +533,15 @@ fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The id of a run: the same job started on an empty disk gets the same id, and so finds the
-/// batches that it made before.
-fn job_id(name: &str, params_digest: &str, run: u32) -> JobId {
+/// The id of the nth run of the same requests under a name. Runs of other requests do not count: on an
+/// empty disk, which knows of none of them, a job gets the same id and so finds the batches that it
+/// made before.
+fn job_id(name: &str, params_digest: &str, nth: u32) -> JobId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(name.len() as u64).to_le_bytes());
     hasher.update(name.as_bytes());
     hasher.update(params_digest.as_bytes());
-    hasher.update(&run.to_le_bytes());
+    hasher.update(&nth.to_le_bytes());
     JobId::of_digest(hasher.finalize().as_bytes())
 }
 
