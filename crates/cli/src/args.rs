@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Prove a finished job again: every row, every line, every picodollar
     Verify(VerifyArgs),
+    /// Remove the requests and answers of finished jobs from this disk
+    Purge(PurgeArgs),
     /// Serve the simulated API over HTTP
     #[command(after_help = assumptions())]
     Sim(Box<SimArgs>),
@@ -177,6 +179,21 @@ pub(crate) struct StatusArgs {
 pub(crate) struct VerifyArgs {
     /// The job's name or id
     pub(crate) job: String,
+    /// Look among the simulated jobs
+    #[arg(long)]
+    pub(crate) sim: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// The job's name, for all its runs, or the id of one run [default: every job whose `keep` says so]
+    pub(crate) job: Option<String>,
+    /// Only what ended so long ago: 30d, 12h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<Span>,
+    /// Remove without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Look among the simulated jobs
     #[arg(long)]
     pub(crate) sim: bool,

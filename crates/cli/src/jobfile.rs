@@ -48,6 +48,7 @@ const KEYS: &Places = &[
             "zero_data_retention",
             "on_unknown",
             "delete_upstream",
+            "keep",
         ],
     ),
 ];
@@ -79,6 +80,7 @@ pub(crate) struct JobFile {
     pub(crate) zero_data_retention: bool,
     pub(crate) on_unknown: OnUnknown,
     pub(crate) delete_upstream: bool,
+    pub(crate) kept_for: Option<Span>,
     pub(crate) on_invalid: Option<OnInvalid>,
 }
 
@@ -137,6 +139,7 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
         zero_data_retention: flag("zero_data_retention")?,
         on_unknown: limits.as_ref().map_or(Ok(OnUnknown::Wait), on_unknown)?,
         delete_upstream: flag("delete_upstream")?,
+        kept_for: limits.as_ref().map_or(Ok(None), kept_for)?,
         on_invalid: on_invalid(&top)?,
     })
 }
@@ -325,6 +328,22 @@ fn on_invalid(top: &Section<'_>) -> Result<Option<OnInvalid>, ExpectedError> {
         Some(_) => Err(top
             .error("on_invalid", "must be \"stop\" or \"skip\"")
             .hint("\"stop\" sends nothing if a row is invalid; \"skip\" sends the other rows")),
+    }
+}
+
+/// How long requests and answers stay here once the job has finished.
+fn kept_for(limits: &Section<'_>) -> Result<Option<Span>, ExpectedError> {
+    const HINT: &str = "\"none\" removes requests and answers when the job has finished, \"30d\" thirty \
+                        days later; leave `keep` out to keep them until `offpeak purge`";
+    match limits.text("keep")?.map(|text| text.text) {
+        None => Ok(None),
+        Some("none") => Ok(Some(Span::ZERO)),
+        Some(text) => match text.parse::<Span>() {
+            Ok(span) => Ok(Some(span)),
+            Err(error) => Err(limits
+                .error("keep", &format!("cannot be read: {error}"))
+                .hint(HINT)),
+        },
     }
 }
 

@@ -252,6 +252,7 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         budget: args.budget.or(file.budget),
         zero_data_retention: file.zero_data_retention,
         delete_upstream: file.delete_upstream,
+        kept_for: file.kept_for,
         betas: file.betas,
         output,
         overwrite: false,
@@ -294,6 +295,7 @@ fn bare(input: &Path) -> JobFile {
         zero_data_retention: false,
         on_unknown: OnUnknown::Wait,
         delete_upstream: false,
+        kept_for: None,
         on_invalid: None,
     }
 }

@@ -27,6 +27,7 @@ pub async fn delete_upstream(
         return Ok(None);
     }
     let mut driver = Driver::start(job, report).await?;
+    driver.machine.only_delete();
     let mut event = Event::Woke;
     loop {
         let now = driver.step(event).await?;

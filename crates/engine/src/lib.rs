@@ -27,6 +27,7 @@ pub mod output;
 pub mod planned;
 pub mod probe;
 pub mod progress;
+pub mod purge;
 pub mod reconcile;
 pub mod recover;
 pub mod reports;

@@ -16,7 +16,7 @@ use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_store::{JobRecord, JobState, Store};
 
 use crate::blocking::blocking;
@@ -121,6 +121,8 @@ pub struct Settings {
     pub on_unknown: OnUnknown,
     /// Batches are deleted upstream once their answers are here.
     pub delete_upstream: bool,
+    /// How long requests and answers stay on this disk once the job has finished.
+    pub kept_for: Option<Span>,
     /// See [`Choice::past_guard`].
     pub past_guard: bool,
     /// See [`Choice::expired_to_sync`].
@@ -138,6 +140,7 @@ impl Settings {
             zero_data_retention: spec.zero_data_retention,
             on_unknown: spec.on_unknown,
             delete_upstream: spec.delete_upstream,
+            kept_for: spec.kept_for,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,
         }
@@ -166,6 +169,14 @@ pub struct Job {
     /// Another process has run it before.
     pub(crate) resumed: bool,
     _lock: JobLock,
+}
+
+impl Job {
+    /// The store and the directory that it is kept in.
+    #[must_use]
+    pub fn place(&self) -> (&Store, &Path) {
+        (&self.engine.store, &self.engine.data_dir)
+    }
 }
 
 /// A job that was read and planned, and is not in the store yet.
@@ -312,6 +323,7 @@ fn reopen(
         let manifest = Box::new(Manifest::read(&spool)?);
         let job = Job {
             scout: false,
+            resumed: true,
             engine,
             record,
             facts,

@@ -4,6 +4,7 @@ mod doctor;
 mod jobs;
 mod plan;
 mod prices;
+mod purge;
 mod replay;
 mod run;
 mod sim;
@@ -65,6 +66,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Jobs(args) => jobs::jobs(&args, settings),
         Command::Status(args) => status::status(&args, settings),
         Command::Verify(args) => verify::verify(&args, settings),
+        Command::Purge(args) => purge::purge(&args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),
         Command::Replay(args) => replay::replay(&args, settings),

@@ -14,8 +14,10 @@ use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Estimate, Span, Timestamp};
 use offpeak_engine::deletion::delete_upstream;
+use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
+use offpeak_engine::purge::{purge_held, purged};
 use offpeak_engine::run::{RunEnd, run as run_job};
 use offpeak_engine::spec::{JobSpec, Need};
 use offpeak_engine::start::{Engine, FreshJob, Job, Opened, open};
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
 use crate::commands::plan::note_counts;
+use crate::commands::purge::purge_due;
 use crate::commands::{open_store, runtime};
 use crate::confirm::confirm;
 use crate::connect::Connection;
@@ -228,6 +231,7 @@ async fn carry_out(
         RunEnd::Done(_) => {
             let manifest = finish(&job, bill).await.map_err(mistake)?;
             let deletions = delete_batches(&job, interrupt, printer).await?;
+            purge_finished(&job, clock, printer)?;
             show(&manifest, job.settings.need, deletions.as_ref(), printer)
         }
         RunEnd::Stopped {
@@ -336,6 +340,14 @@ async fn finished_before(
     ));
     let id = JobId::parse(&manifest.job);
     if let Some(id) = id.filter(|_| !spec.output.exists()) {
+        let note = purged(&engine.spool(&id));
+        if let Some(note) = note.map_err(|error| ExpectedError::engine(&error, true))? {
+            let (name, at) = (manifest.name.clone(), note.at);
+            return Err(ExpectedError::engine(
+                &EngineError::Purged { name, at },
+                false,
+            ));
+        }
         let written = write_output(&engine.spool(&id), manifest.rows_in, &spec.output, false);
         written.map_err(|error| ExpectedError::engine(&error.into(), true))?;
         printer.note(&format!(
@@ -344,7 +356,28 @@ async fn finished_before(
         ));
     }
     let deletions = delete_batches(job, &CancellationToken::new(), printer).await?;
+    Limits::of(job).keep(&engine.spool(&job.record.id));
+    purge_finished(job, engine.clock, printer)?;
     show(manifest, spec.need, deletions.as_ref(), printer)
+}
+
+/// Removes requests and answers that no longer have to stay: of this job, if it asks for that at its end,
+/// and of others whose time has come.
+fn purge_finished(job: &Job, clock: Clock, printer: Printer) -> Result<(), ExpectedError> {
+    let now = Timestamp::from_micros(clock.now());
+    let ended = job.record.finished_at.unwrap_or(now);
+    if job
+        .settings
+        .kept_for
+        .is_some_and(|span| ended + span <= now)
+    {
+        let purged = purge_held(job, now).map_err(|error| ExpectedError::engine(&error, true))?;
+        if purged.files > 0 {
+            printer.note("purged: requests and answers of this run, as it asks");
+        }
+    }
+    let (store, data_dir) = job.place();
+    purge_due(store, data_dir, &job.record.id, now, printer)
 }
 
 /// Deletes what is still upstream of a finished job, if the job asks for it.

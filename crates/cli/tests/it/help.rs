@@ -7,7 +7,7 @@ fn every_command_explains_itself() {
     let sandbox = Sandbox::new();
     assert_said("help", &sandbox.offpeak("--help"));
     for command in [
-        "plan", "run", "jobs", "status", "verify", "sim", "prices", "replay", "doctor",
+        "plan", "run", "jobs", "status", "verify", "purge", "sim", "prices", "replay", "doctor",
     ] {
         assert_said(
             &format!("help_{command}"),

@@ -171,7 +171,7 @@ fn until(told: &mut BufReader<ChildStderr>, words: &str) {
 }
 
 /// An upstream that gives every call the same answer; it ends with the test process.
-fn answering(status: u16, body: &'static str) -> String {
+pub(crate) fn answering(status: u16, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

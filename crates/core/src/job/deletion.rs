@@ -17,6 +17,7 @@ use crate::job::outcome::OutcomeClass;
 use crate::job::pace::Dice;
 use crate::job::retry::{backoff, stops_the_account};
 use crate::job::shard::{Origin, Shard, ShardNo, ShardState, UpstreamCopy};
+use crate::job::waste::Waste;
 use crate::units::{Span, Timestamp};
 
 /// Tries to delete a batch in one life of the process.
@@ -110,6 +111,11 @@ fn is_whole(shard: &Shard) -> bool {
 }
 
 impl Machine {
+    /// From now on nothing but deletions: the job has come to its end before.
+    pub fn only_delete(&mut self) {
+        self.waste = Waste::at_start(std::iter::empty(), true, self.waste.cost);
+    }
+
     /// Whether a deletion is under way or will be tried in this life.
     #[must_use]
     pub fn deletes_more(&self) -> bool {

@@ -60,6 +60,7 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         budget: None,
         zero_data_retention: false,
         delete_upstream: false,
+        kept_for: None,
         betas: Vec::new(),
         output: dir.join("out.jsonl"),
         overwrite: false,

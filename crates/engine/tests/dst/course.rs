@@ -356,6 +356,7 @@ impl State<'_> {
             budget,
             zero_data_retention: false,
             delete_upstream: self.case.delete_upstream,
+            kept_for: None,
             betas: Vec::new(),
             output: self.output(number),
             overwrite: false,

@@ -76,6 +76,7 @@ impl Lab {
             budget: None,
             zero_data_retention: false,
             delete_upstream: false,
+            kept_for: None,
             betas: Vec::new(),
             output: dir.path().join("out.jsonl"),
             overwrite: false,
