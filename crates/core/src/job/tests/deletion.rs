@@ -26,7 +26,15 @@ fn collected() -> Bench {
     let mut bench = Bench::new(deleting(), vec![shard(0, Lane::Batch, 2)]);
     assert_eq!(bench.begin(), [Act::Prepare(ShardNo(0))]);
     assert_eq!(bench.run_batch(0, "a"), [Act::Settle(ShardNo(0))]);
+    // Nothing else is done at the end.
+    bench.machine.only_delete();
     bench
+}
+
+/// A new life, which only deletes.
+fn restart(bench: &mut Bench) {
+    bench.restart();
+    bench.machine.only_delete();
 }
 
 fn failed(kind: Option<ErrorKind>) -> DeleteAnswer {
@@ -70,7 +78,7 @@ fn nothing_is_deleted_that_nobody_asked_for() {
     assert!(bench.settle(0, &[Succeeded; 2], 0).is_empty());
     assert!(!bench.machine.deletes_more());
     // A later run that asks for it knows which batch it was.
-    bench.restart();
+    restart(&mut bench);
     bench.machine.facts.delete_upstream = true;
     assert_eq!(bench.wake(), delete());
 }
@@ -106,7 +114,7 @@ fn a_deletion_that_fails_is_tried_again_five_times_and_by_the_next_life() {
     assert_eq!(bench.machine.next_timeout(bench.now), None);
     let sums = bench.machine.deletions(bench.now);
     assert_eq!((sums.owed(), sums.trouble.as_deref()), (1, Some("not now")));
-    bench.restart();
+    restart(&mut bench);
     assert_eq!(bench.wake(), delete());
 }
 
@@ -127,7 +135,7 @@ fn a_batch_that_is_not_there_was_deleted_only_if_a_try_had_no_answer() {
     assert_eq!(copy(&bench), UpstreamCopy::Missing);
     assert!(!bench.machine.deletes_more());
     // It may have been the wrong key.
-    bench.restart();
+    restart(&mut bench);
     assert_eq!(bench.wake(), delete());
 
     let mut bench = collected();
