@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod damage;
 mod endings;
 mod help;
 mod jobs;
