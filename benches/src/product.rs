@@ -84,6 +84,8 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         need: Need::Whenever,
         budget: None,
         zero_data_retention: false,
+        delete_upstream: false,
+        kept_for: None,
         betas: Vec::new(),
         output: PathBuf::from("unused.jsonl"),
         overwrite: false,

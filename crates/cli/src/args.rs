@@ -64,6 +64,8 @@ pub(crate) enum Command {
     /// Compare what jobs were billed by our books with the usage and cost reports of the API
     #[command(after_long_help = RECONCILE_EXIT_CODES)]
     Reconcile(ReconcileArgs),
+    /// Remove the requests and answers of finished jobs from this disk
+    Purge(PurgeArgs),
     /// Serve the simulated API over HTTP
     #[command(after_help = assumptions())]
     Sim(Box<SimArgs>),
@@ -278,6 +280,21 @@ impl FromStr for Month {
         });
         month.ok_or_else(|| format!("`{text}` is not a month; write it like `2026-11`"))
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// The job's name, for all its runs, or the id of one run [default: every job whose `keep` says so]
+    pub(crate) job: Option<String>,
+    /// Only what ended so long ago: 30d, 12h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<Span>,
+    /// Remove without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Look among the simulated jobs
+    #[arg(long)]
+    pub(crate) sim: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,13 +11,39 @@ pub(crate) fn confirm(
     printer: Printer,
     screen: impl FnOnce(usize) -> String,
 ) -> Result<bool, ExpectedError> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if !is_somebody_there() {
         return Err(
             ExpectedError::usage("nobody is there to say yes to the cost")
                 .hint("look at it with `offpeak plan`, then add `--yes`"),
         );
     }
-    printer.ask(screen, "\nSend it? [y/N] ");
+    ask(printer, screen, "\nSend it? [y/N] ")
+}
+
+/// Shows `screen` and asks something else than about money; `hint` says what to do where nobody can
+/// answer.
+pub(crate) fn agree(
+    printer: Printer,
+    screen: impl FnOnce(usize) -> String,
+    question: &str,
+    hint: &str,
+) -> Result<bool, ExpectedError> {
+    if !is_somebody_there() {
+        return Err(ExpectedError::usage("nobody is there to say yes").hint(hint));
+    }
+    ask(printer, screen, question)
+}
+
+fn is_somebody_there() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn ask(
+    printer: Printer,
+    screen: impl FnOnce(usize) -> String,
+    question: &str,
+) -> Result<bool, ExpectedError> {
+    printer.ask(screen, question);
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| ExpectedError::usage(format!("the answer cannot be read: {error}")))?;

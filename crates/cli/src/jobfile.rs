@@ -43,7 +43,13 @@ const KEYS: &Places = &[
     ("latency", &["needs", "deadline"]),
     (
         "limits",
-        &["budget_usd", "zero_data_retention", "on_unknown"],
+        &[
+            "budget_usd",
+            "zero_data_retention",
+            "on_unknown",
+            "delete_upstream",
+            "keep",
+        ],
     ),
 ];
 
@@ -73,6 +79,8 @@ pub(crate) struct JobFile {
     pub(crate) budget: Option<Usd>,
     pub(crate) zero_data_retention: bool,
     pub(crate) on_unknown: OnUnknown,
+    pub(crate) delete_upstream: bool,
+    pub(crate) kept_for: Option<Span>,
     pub(crate) on_invalid: Option<OnInvalid>,
 }
 
@@ -106,17 +114,12 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
     let input = beside(document.path, input.text);
     let shape = shape(document, &top, &input, &mut files)?;
     let limits = top.section("limits")?;
-    let (budget, zero_data_retention, on_unknown) = match &limits {
-        Some(limits) => {
-            limits.only(KEYS)?;
-            let retention = limits.flag("zero_data_retention")?;
-            (
-                limits.usd("budget_usd")?,
-                retention.unwrap_or(false),
-                on_unknown(limits)?,
-            )
-        }
-        None => (None, false, OnUnknown::Wait),
+    if let Some(limits) = &limits {
+        limits.only(KEYS)?;
+    }
+    let flag = |key| match &limits {
+        Some(limits) => Ok::<_, ExpectedError>(limits.flag(key)?.unwrap_or(false)),
+        None => Ok(false),
     };
     Ok(JobFile {
         name: top.text("name")?.map(|name| name.text.to_owned()),
@@ -132,9 +135,11 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
         need: top
             .section("latency")?
             .map_or(Ok(None), |latency| need(&latency))?,
-        budget,
-        zero_data_retention,
-        on_unknown,
+        budget: limits.as_ref().map_or(Ok(None), |l| l.usd("budget_usd"))?,
+        zero_data_retention: flag("zero_data_retention")?,
+        on_unknown: limits.as_ref().map_or(Ok(OnUnknown::Wait), on_unknown)?,
+        delete_upstream: flag("delete_upstream")?,
+        kept_for: limits.as_ref().map_or(Ok(None), kept_for)?,
         on_invalid: on_invalid(&top)?,
     })
 }
@@ -323,6 +328,22 @@ fn on_invalid(top: &Section<'_>) -> Result<Option<OnInvalid>, ExpectedError> {
         Some(_) => Err(top
             .error("on_invalid", "must be \"stop\" or \"skip\"")
             .hint("\"stop\" sends nothing if a row is invalid; \"skip\" sends the other rows")),
+    }
+}
+
+/// How long requests and answers stay here once the job has finished.
+fn kept_for(limits: &Section<'_>) -> Result<Option<Span>, ExpectedError> {
+    const HINT: &str = "\"none\" removes requests and answers when the job has finished, \"30d\" thirty \
+                        days later; leave `keep` out to keep them until `offpeak purge`";
+    match limits.text("keep")?.map(|text| text.text) {
+        None => Ok(None),
+        Some("none") => Ok(Some(Span::ZERO)),
+        Some(text) => match text.parse::<Span>() {
+            Ok(span) => Ok(Some(span)),
+            Err(error) => Err(limits
+                .error("keep", &format!("cannot be read: {error}"))
+                .hint(HINT)),
+        },
     }
 }
 

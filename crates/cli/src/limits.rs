@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::spec::Need;
 use offpeak_engine::spool::SpoolDir;
 use offpeak_engine::start::Job;
@@ -14,6 +14,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Limits {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) budget: Option<Usd>,
+    /// How long requests and answers stay here once the job has finished.
+    #[serde(default)]
+    pub(crate) kept_for: Option<Span>,
+    /// Whether its batches are deleted upstream once their answers are here.
+    #[serde(default)]
+    pub(crate) delete_upstream: bool,
 }
 
 impl Limits {
@@ -25,6 +31,8 @@ impl Limits {
         Self {
             deadline,
             budget: job.settings.budget,
+            kept_for: job.settings.kept_for,
+            delete_upstream: job.settings.delete_upstream,
         }
     }
 

@@ -251,6 +251,8 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         need: need.unwrap_or(Need::Whenever),
         budget: args.budget.or(file.budget),
         zero_data_retention: file.zero_data_retention,
+        delete_upstream: file.delete_upstream,
+        kept_for: file.kept_for,
         betas: file.betas,
         output,
         overwrite: false,
@@ -292,6 +294,8 @@ fn bare(input: &Path) -> JobFile {
         budget: None,
         zero_data_retention: false,
         on_unknown: OnUnknown::Wait,
+        delete_upstream: false,
+        kept_for: None,
         on_invalid: None,
     }
 }

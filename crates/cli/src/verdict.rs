@@ -3,6 +3,7 @@
 //! Leaves out the tables (`offpeak-report`) and the counting (`offpeak-engine`).
 
 use offpeak_core::job::Stop;
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Route;
@@ -233,6 +234,57 @@ pub(crate) fn left_upstream(left: &Upstream) -> String {
         "{batches} {plural} on upstream with {rows} rows and will be billed, {worst} at the most; \
          the same command fetches the answers, for 29 days"
     )
+}
+
+/// What was deleted upstream, if anything was.
+pub(crate) fn deleted(deletions: &Deletions) -> Option<String> {
+    let deleted = deletions.deleted;
+    (deleted > 0).then(|| format!("deleted upstream: {}", batches(deleted)))
+}
+
+/// What was to be deleted upstream and is not, each with what to do about it.
+pub(crate) fn not_deleted(deletions: &Deletions) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (owed, missing, unproved) = (deletions.owed(), deletions.missing, deletions.unproved);
+    if owed > 0 {
+        let why = deletions.trouble.as_ref();
+        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+        lines.push(format!(
+            "not deleted upstream: {}{why}; the same command tries again, and sends no row",
+            batches(owed)
+        ));
+    }
+    if unproved > 0 {
+        lines.push(format!(
+            "left upstream: {}, as some results could not be read; it is kept there until 29 days \
+             after it was made, and can be deleted in the Claude Console",
+            batches(unproved)
+        ));
+    }
+    if missing > 0 {
+        lines.push(format!(
+            "not found upstream when they were to be deleted: {}; they were deleted before, or \
+             another workspace's key made them; with that key the same command deletes them",
+            batches(missing)
+        ));
+    }
+    lines
+}
+
+/// The same as JSON.
+pub(crate) fn deletions_json(deletions: &Deletions) -> serde_json::Value {
+    serde_json::json!({
+        "deleted": deletions.deleted,
+        "not_found": deletions.missing,
+        "there": deletions.there,
+        "unreadable": deletions.unproved,
+        "problem": deletions.trouble,
+    })
+}
+
+fn batches(count: u64) -> String {
+    let plural = if count == 1 { "batch" } else { "batches" };
+    format!("{count} {plural}")
 }
 
 /// The summary of a run that stopped.

@@ -44,6 +44,14 @@ impl Call {
         }
     }
 
+    /// A `DELETE` without betas or body.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::DELETE,
+            ..Self::get(path)
+        }
+    }
+
     /// The path and query of an absolute URL, to be called on the client's own base URL.
     ///
     /// For a `results_url` whose origin is not ours because a gateway stands in between.

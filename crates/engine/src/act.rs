@@ -111,6 +111,10 @@ impl Actor {
                     accepted,
                 })
             }
+            Act::Delete(no, batch) => {
+                let answer = self.upstream.delete(&batch).await;
+                Ok(Event::Deleted { shard: no, answer })
+            }
             Act::Collect(no, batch) => {
                 let answer = self.collect(no, about(), &batch).await?;
                 Ok(Event::Collected { shard: no, answer })

@@ -323,6 +323,7 @@ impl Cutter<'_> {
             unmarked: None,
             found: false,
             account: None,
+            origin: None,
             after: kind.after,
             reserved: Usd::ZERO,
             state: ShardState::Planned,

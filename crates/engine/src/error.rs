@@ -124,6 +124,22 @@ pub enum EngineError {
         /// The job.
         id: String,
     },
+    /// Only what has come to its end can be purged.
+    #[error("job `{name}`, run {run}, is not finished: its requests and answers are needed")]
+    Unfinished {
+        /// The job's name.
+        name: String,
+        /// Which run.
+        run: u32,
+    },
+    /// The answers of a finished job were purged, and they are needed.
+    #[error("the answers of job `{name}` were purged on {at}")]
+    Purged {
+        /// The job's name.
+        name: String,
+        /// When.
+        at: String,
+    },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
         "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
@@ -179,6 +195,15 @@ impl EngineError {
                 format!("end it with `offpeak cancel {name}`, or start anew with `--fresh`")
             }
             Self::NotUnfinished { .. } => "`offpeak jobs` says where each job stands".to_owned(),
+            Self::Unfinished { .. } => {
+                "finish it first with the command that started it; an earlier run is purged by its id, \
+                 which `offpeak jobs` shows"
+                    .to_owned()
+            }
+            Self::Purged { .. } => {
+                "put the output back from a backup, or pay for the answers again with `--fresh`"
+                    .to_owned()
+            }
             Self::Retained { .. } => {
                 "start again with `--fresh`, which makes the calls one by one, or leave \
                  `limits.zero_data_retention` out"

@@ -301,7 +301,7 @@ fn routes(shards: &[Shard]) -> BTreeMap<String, RouteShare> {
 }
 
 /// Puts a small file in its place, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);

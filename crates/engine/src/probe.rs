@@ -88,6 +88,7 @@ pub(crate) fn cut_probe(
         unmarked: None,
         found: false,
         account: None,
+        origin: None,
         after: None,
         state: ShardState::Planned,
     };

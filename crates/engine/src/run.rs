@@ -61,7 +61,6 @@ pub async fn run(
 ) -> Result<RunEnd, EngineError> {
     let mut driver = Driver::start(job, report).await?;
     let mut event = Event::Woke;
-    let mut interrupted = false;
     loop {
         let now = driver.step(event).await?;
         match driver.machine.status() {
@@ -76,25 +75,7 @@ pub async fn run(
             }
             Status::Going => {}
         }
-        let timeout = driver.machine.next_timeout(now);
-        assert!(
-            timeout.is_some() || !driver.acts.is_empty(),
-            "the job is not done, nothing is under way and nothing is due"
-        );
-        if driver.acts.is_empty()
-            && let Some(until) = timeout
-        {
-            (driver.report)(Progress::Waiting { now, until });
-        }
-        event = tokio::select! {
-            biased;
-            Some(done) = driver.acts.join_next() => done.expect("acts do not panic")?,
-            () = interrupt.cancelled(), if !interrupted => {
-                interrupted = true;
-                Event::StopAsked
-            }
-            () = sleep(timeout, now), if timeout.is_some() => Event::Woke,
-        };
+        event = driver.next_event(now, &interrupt).await?;
     }
 }
 
@@ -105,18 +86,20 @@ async fn sleep(until: Option<Timestamp>, now: Timestamp) {
     tokio::time::sleep(Duration::from_micros(micros)).await;
 }
 
-struct Driver<'a> {
+pub(crate) struct Driver<'a> {
     job: &'a Job,
-    machine: Machine,
+    pub(crate) machine: Machine,
     actor: Arc<Actor>,
     acts: JoinSet<Result<Event, EngineError>>,
     dice: Box<dyn FnMut() -> f64 + Send>,
     report: Report,
     rows_done: u64,
+    /// The machine knows that the user wants to stop.
+    interrupted: bool,
 }
 
 impl<'a> Driver<'a> {
-    async fn start(job: &'a Job, report: Report) -> Result<Self, EngineError> {
+    pub(crate) async fn start(job: &'a Job, report: Report) -> Result<Self, EngineError> {
         let now = Timestamp::from_micros(job.engine.clock.now());
         let (shards, recovered, wasted) = {
             let (engine, record, spool) =
@@ -152,6 +135,7 @@ impl<'a> Driver<'a> {
             wasted: wasted.iter().map(|batch| batch.cost).sum(),
             cancel: job.facts.cancel,
             probing: job.facts.probing,
+            delete_upstream: job.settings.delete_upstream,
         };
         let actor = Actor::new(job, recovered);
         let machine = Machine::new(facts, shards, progress, now);
@@ -166,6 +150,7 @@ impl<'a> Driver<'a> {
             dice,
             report,
             rows_done: 0,
+            interrupted: false,
         })
     }
 
@@ -188,8 +173,35 @@ impl<'a> Driver<'a> {
         left
     }
 
+    /// What happens next, after a step at `now`.
+    pub(crate) async fn next_event(
+        &mut self,
+        now: Timestamp,
+        interrupt: &CancellationToken,
+    ) -> Result<Event, EngineError> {
+        let timeout = self.machine.next_timeout(now);
+        assert!(
+            timeout.is_some() || !self.acts.is_empty(),
+            "the job is not done, nothing is under way and nothing is due"
+        );
+        if self.acts.is_empty()
+            && let Some(until) = timeout
+        {
+            (self.report)(Progress::Waiting { now, until });
+        }
+        Ok(tokio::select! {
+            biased;
+            Some(done) = self.acts.join_next() => done.expect("acts do not panic")?,
+            () = interrupt.cancelled(), if !self.interrupted => {
+                self.interrupted = true;
+                Event::StopAsked
+            }
+            () = sleep(timeout, now), if timeout.is_some() => Event::Woke,
+        })
+    }
+
     /// One turn: step, commit, act.
-    async fn step(&mut self, event: Event) -> Result<Timestamp, EngineError> {
+    pub(crate) async fn step(&mut self, event: Event) -> Result<Timestamp, EngineError> {
         let now = Timestamp::from_micros(self.job.engine.clock.now());
         let mut step = Step::default();
         self.machine.step(now, event, &mut self.dice, &mut step);
@@ -250,6 +262,7 @@ fn act_shard(machine: &Machine, act: &offpeak_core::job::Act) -> Option<Shard> {
         | Act::List(no, _)
         | Act::Poll(no, _)
         | Act::Cancel(no, _)
+        | Act::Delete(no, _)
         | Act::Collect(no, _)
         | Act::Settle(no)
         | Act::Measure(no, _)

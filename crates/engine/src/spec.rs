@@ -21,6 +21,11 @@ pub struct JobSpec {
     pub budget: Option<Usd>,
     /// Nothing may be kept upstream once it was answered, so nothing may travel in a batch.
     pub zero_data_retention: bool,
+    /// Each batch is deleted upstream once its answers are here, whole and durable.
+    pub delete_upstream: bool,
+    /// How long requests and answers stay on this disk once the job has finished; `None` until
+    /// somebody purges them.
+    pub kept_for: Option<Span>,
     /// `anthropic-beta` names sent with every request.
     pub betas: Vec<String>,
     /// Where the output goes.

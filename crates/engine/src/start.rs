@@ -16,7 +16,7 @@ use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_store::{JobRecord, JobState, Store};
 
 use crate::blocking::blocking;
@@ -119,6 +119,10 @@ pub struct Settings {
     pub zero_data_retention: bool,
     /// What becomes, at the last safe moment, of a batch that may exist.
     pub on_unknown: OnUnknown,
+    /// Batches are deleted upstream once their answers are here.
+    pub delete_upstream: bool,
+    /// How long requests and answers stay on this disk once the job has finished.
+    pub kept_for: Option<Span>,
     /// See [`Choice::past_guard`].
     pub past_guard: bool,
     /// See [`Choice::expired_to_sync`].
@@ -135,6 +139,8 @@ impl Settings {
             overwrite: spec.overwrite,
             zero_data_retention: spec.zero_data_retention,
             on_unknown: spec.on_unknown,
+            delete_upstream: spec.delete_upstream,
+            kept_for: spec.kept_for,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,
         }
@@ -165,6 +171,14 @@ pub struct Job {
     _lock: JobLock,
 }
 
+impl Job {
+    /// The store and the directory that it is kept in.
+    #[must_use]
+    pub fn place(&self) -> (&Store, &Path) {
+        (&self.engine.store, &self.engine.data_dir)
+    }
+}
+
 /// A job that was read and planned, and is not in the store yet.
 #[derive(Debug)]
 pub struct FreshJob {
@@ -192,8 +206,8 @@ pub struct FreshJob {
 /// What a name turned out to be.
 #[derive(Debug)]
 pub enum Opened {
-    /// The same job has finished: nothing to send.
-    Finished(Box<Manifest>),
+    /// The same job has finished: no row is to be sent.
+    Finished(Box<Manifest>, Box<Job>),
     /// An unfinished run.
     Unfinished(Box<Job>),
     /// A new run.
@@ -306,7 +320,18 @@ fn reopen(
     let facts = read_facts(&record)?;
     let spool = engine.spool(&record.id);
     if record.state == JobState::Finished {
-        return Ok(Opened::Finished(Box::new(Manifest::read(&spool)?)));
+        let manifest = Box::new(Manifest::read(&spool)?);
+        let job = Job {
+            scout: false,
+            resumed: true,
+            engine,
+            record,
+            facts,
+            settings,
+            spool,
+            _lock: lock,
+        };
+        return Ok(Opened::Finished(manifest, Box::new(job)));
     }
     if facts.cancel.is_some() {
         return Err(EngineError::Canceled { name: record.name });
@@ -403,7 +428,8 @@ impl FreshJob {
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
-        let id = job_id(&spec.name, &params_digest, self.run);
+        let before = engine.store.runs_of(&spec.name, &params_digest)?;
+        let id = job_id(&spec.name, &params_digest, before + 1);
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -536,14 +562,15 @@ fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The id of a run: the same job started on an empty disk gets the same id, and so finds the
-/// batches that it made before.
-fn job_id(name: &str, params_digest: &str, run: u32) -> JobId {
+/// The id of the nth run of the same requests under a name. Runs of other requests do not count: on an
+/// empty disk, which knows of none of them, a job gets the same id and so finds the batches that it
+/// made before.
+fn job_id(name: &str, params_digest: &str, nth: u32) -> JobId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(name.len() as u64).to_le_bytes());
     hasher.update(name.as_bytes());
     hasher.update(params_digest.as_bytes());
-    hasher.update(&run.to_le_bytes());
+    hasher.update(&nth.to_le_bytes());
     JobId::of_digest(hasher.finalize().as_bytes())
 }
 

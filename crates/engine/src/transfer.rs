@@ -335,6 +335,7 @@ mod tests {
             unmarked: None,
             found: false,
             account: None,
+            origin: None,
             after: None,
             state: ShardState::Planned,
         };

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use offpeak_client::clock::Clock;
 use offpeak_client::{Answer, Body, Bytes, Call, Client, SendError};
 use offpeak_core::job::account::Account;
-use offpeak_core::job::event::{PollAnswer, Sent, SubmitAnswer};
+use offpeak_core::job::event::{DeleteAnswer, PollAnswer, Sent, SubmitAnswer};
 use offpeak_core::job::mark::Mark;
 use offpeak_core::job::speed::{Allowance, Limits};
 use offpeak_core::units::{Span, Timestamp};
@@ -234,6 +234,22 @@ impl Upstream {
         }
     }
 
+    /// Deletes a batch that has ended, with everything that the upstream keeps of it.
+    pub(crate) async fn delete(&self, batch: &BatchId) -> DeleteAnswer {
+        let answer = match self.send(Call::delete(format!("{BATCHES}/{batch}"))).await {
+            Ok(answer) => answer,
+            Err(error) => return delete_failed(transport(error)),
+        };
+        let (status, retry_after) = (answer.status, retry_after(&answer));
+        // The status alone says it; the body says why, and reading it frees the connection.
+        let body = answer.body.collect(SMALL).await.unwrap_or_default();
+        match status {
+            200 => DeleteAnswer::Deleted,
+            404 => DeleteAnswer::NotFound,
+            _ => delete_failed(api(status, &body, retry_after)),
+        }
+    }
+
     /// The batches created at `since` (server time) or later, newest first.
     pub(crate) async fn list(&self, since: Timestamp) -> Result<Vec<BatchObject>, Failure> {
         let mut found = Vec::new();
@@ -382,6 +398,19 @@ fn poll_failed(failure: Failure) -> PollAnswer {
         retry_after,
     } = failure;
     PollAnswer::Failed {
+        kind,
+        message,
+        retry_after,
+    }
+}
+
+fn delete_failed(failure: Failure) -> DeleteAnswer {
+    let Failure {
+        kind,
+        message,
+        retry_after,
+    } = failure;
+    DeleteAnswer::Failed {
         kind,
         message,
         retry_after,

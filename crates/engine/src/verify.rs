@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
@@ -20,6 +20,7 @@ use crate::error::EngineError;
 use crate::facts::read_facts;
 use crate::finish::Manifest;
 use crate::output::{compose_again, digest_of};
+use crate::purge::{Purged, purged};
 use crate::spool::{RefsReader, SpoolDir, SpoolError, SpoolReader};
 use crate::start::hex;
 
@@ -126,6 +127,8 @@ impl Doubt {
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Requests and answers were purged: only what stays without them was looked at.
+    pub purged: Option<Purged>,
     /// What was proved.
     pub proved: Proved,
     /// What could not be: the first of each kind, at most 20.
@@ -171,8 +174,15 @@ pub fn verify(
 ) -> Result<Verdict, EngineError> {
     let facts = read_facts(record)?;
     let manifest = Manifest::read(spool)?;
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict {
+        purged: purged(spool)?,
+        ..Verdict::default()
+    };
     let shards = store.shards(&record.id)?;
+    if verdict.purged.is_some() {
+        what_stays(store, record, &manifest, &shards, &mut verdict)?;
+        return Ok(verdict);
+    }
     requests(spool, &shards, facts.rows - facts.invalid, &mut verdict);
     output(spool, &manifest, &mut verdict);
     let mut tally = Tally::default();
@@ -233,6 +243,42 @@ pub fn verify(
     Ok(verdict)
 }
 
+/// What can be proved of a job without its requests and answers: the output is the one that was written, and
+/// the sums of shards, manifest and ledger are the same.
+fn what_stays(
+    store: &Store,
+    record: &JobRecord,
+    manifest: &Manifest,
+    shards: &[Shard],
+    verdict: &mut Verdict,
+) -> Result<(), EngineError> {
+    if output_is_as_written(manifest, verdict) {
+        verdict.proved.lines = manifest.rows_out;
+    }
+    let mut tally = Tally::default();
+    for shard in shards {
+        if let ShardState::Settled(part) = &shard.state {
+            tally.add(part);
+        }
+    }
+    verdict.proved.cost = tally.cost;
+    let invalid = manifest.count(OutcomeClass::Invalid);
+    let rows: u64 = manifest.outcomes.values().sum();
+    verdict.count("rows with an outcome", rows, manifest.rows_in);
+    verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
+    let settled = tally.outcomes.total() + invalid;
+    verdict.count("rows settled", settled, manifest.rows_in);
+    let ledger = store.ledger(&record.id)?;
+    verdict.same("shards and manifest", tally.cost, manifest.cost_picousd);
+    verdict.same("shards and ledger", tally.cost, ledger.settled);
+    verdict.same(
+        "calls of unknown outcome in manifest and ledger",
+        manifest.unknown_picousd,
+        ledger.unknown,
+    );
+    Ok(())
+}
+
 /// Every request is the one that was read, by its digest: those of the shards that rows travelled in first.
 fn requests(spool: &SpoolDir, shards: &[Shard], wanted: u64, verdict: &mut Verdict) {
     let first = |shard: &&Shard| !shard.no.is_of_leftovers();
@@ -260,15 +306,21 @@ fn requests(spool: &SpoolDir, shards: &[Shard], wanted: u64, verdict: &mut Verdi
     }
 }
 
+/// Whether the output is as it was written.
+fn output_is_as_written(manifest: &Manifest, verdict: &mut Verdict) -> bool {
+    let path = &manifest.output;
+    let doubt = match digest_of(path) {
+        Ok(digest) if hex(&digest) == manifest.output_blake3 => return true,
+        Ok(_) => Doubt::OutputChanged { path: path.clone() },
+        Err(error) => Doubt::unreadable(path)(error),
+    };
+    verdict.doubt(doubt);
+    false
+}
+
 /// The output is as it was written, and what was received makes the same one.
 fn output(spool: &SpoolDir, manifest: &Manifest, verdict: &mut Verdict) {
-    match digest_of(&manifest.output) {
-        Ok(digest) if hex(&digest) == manifest.output_blake3 => {}
-        Ok(_) => verdict.doubt(Doubt::OutputChanged {
-            path: manifest.output.clone(),
-        }),
-        Err(error) => verdict.doubt(Doubt::unreadable(&manifest.output)(error)),
-    }
+    output_is_as_written(manifest, verdict);
     match compose_again(spool, manifest.rows_in) {
         Ok(again) if hex(&again.digest) == manifest.output_blake3 => {
             verdict.proved.lines = again.rows;

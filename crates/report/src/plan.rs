@@ -21,6 +21,8 @@ pub struct PlanContext {
     pub warnings: Vec<Warning>,
     /// What the order of the rows' fields comes to, where the template writes all of them.
     pub fields: Option<FieldsEffect>,
+    /// Batches are deleted upstream once their answers are here.
+    pub delete_upstream: bool,
 }
 
 /// The plan at most `width` columns wide.
@@ -59,6 +61,11 @@ pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     out.push_str("\nWhat it rests on:\n");
     for line in [worst(plan), assumptions(plan)] {
         out.push_str(&listed("- ", &line, 0, width));
+    }
+    if context.delete_upstream && plan.route.lane() == Lane::Batch {
+        let line = "Each batch is deleted upstream once its answers are stored here and complete; a \
+                    disk that is lost after that cannot fetch them again.";
+        out.push_str(&listed("- ", line, 0, width));
     }
     out
 }

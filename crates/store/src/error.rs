@@ -1,6 +1,6 @@
 //! What can go wrong with the store, said so that its owner can act.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,14 @@ pub enum StoreError {
     /// Reading or writing failed.
     #[error("the job store failed")]
     Sqlite(#[from] rusqlite::Error),
+    /// Pages of the file are not what was written.
+    #[error("the job store `{}` is damaged: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in SQLite's words.
+        detail: String,
+    },
     /// A row does not decode: the file was damaged or edited.
     #[error("the job store has a {what} that cannot be read: {detail}")]
     Damaged {
@@ -48,7 +56,38 @@ pub enum StoreError {
     },
 }
 
+const CORRUPT: &str =
+    "run `offpeak doctor`: it says what is lost and how to go on without paying again";
+
+fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
+
 impl StoreError {
+    /// Why a file cannot be opened.
+    pub(crate) fn opening(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        if is_corrupt(&source) {
+            let detail = source.to_string();
+            return Self::Corrupt { path, detail };
+        }
+        Self::Open { path, source }
+    }
+
+    /// Whether the file itself is damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::Damaged { .. } => true,
+            Self::Sqlite(source) => is_corrupt(source),
+            Self::Open { .. } | Self::Newer { .. } | Self::Moved { .. } => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -64,6 +103,8 @@ impl StoreError {
             Self::Newer { .. } => {
                 "use the newer offpeak, or another directory with `--data-dir DIR`"
             }
+            Self::Corrupt { .. } => CORRUPT,
+            Self::Sqlite(source) if is_corrupt(source) => CORRUPT,
             Self::Sqlite(_) => {
                 "check the free space of the data directory, then run the same command again: \
                  nothing that was paid is lost"

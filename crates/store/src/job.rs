@@ -141,6 +141,17 @@ impl Store {
         self.one_job("WHERE name = ? ORDER BY run DESC LIMIT 1", name)
     }
 
+    /// How many runs of a name had these requests.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn runs_of(&self, name: &str, params_digest: &str) -> Result<u32, StoreError> {
+        let connection = self.connection();
+        let query = "SELECT count(*) FROM job WHERE name = ? AND params_digest = ?";
+        let count = connection.query_row(query, [name, params_digest], |row| row.get(0))?;
+        Ok(count)
+    }
+
     /// The job of an id.
     ///
     /// # Errors

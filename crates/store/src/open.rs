@@ -30,12 +30,12 @@ impl Store {
     /// Opens or creates the store at `path`. Every commit is durable when it returns.
     ///
     /// # Errors
-    /// If the file cannot be opened, is not ours, or was written by a newer program.
+    /// If the file cannot be opened, is not ours, is damaged, or was written by a newer program.
+    ///
+    /// Pages are looked through if the last process did not close the file, or others have it open.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let fail = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let fail = |source| StoreError::opening(path, source);
+        let unclean = has_log(path);
         private_file(path).map_err(|e| fail(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(fail)?;
@@ -65,10 +65,32 @@ impl Store {
         migrations()
             .to_latest(&mut connection)
             .map_err(|error| not_migrated(path, error))?;
-        Ok(Self {
+        let store = Self {
             connection: Mutex::new(connection),
             path: path.to_owned(),
-        })
+        };
+        if unclean {
+            store.check()?;
+        }
+        Ok(store)
+    }
+
+    /// Looks through every page of the file, and whether its indexes have their rows in order.
+    ///
+    /// # Errors
+    /// If anything is damaged: the first thing that is.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found: Result<String, _> =
+            self.connection()
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+        match found {
+            Ok(found) if found == "ok" => Ok(()),
+            Ok(found) => Err(StoreError::Corrupt {
+                path: self.path.clone(),
+                detail: found,
+            }),
+            Err(source) => Err(StoreError::opening(&self.path, source)),
+        }
     }
 
     /// The file.
@@ -85,13 +107,20 @@ impl Store {
     }
 }
 
+/// Whether there are changes that were not brought into the file: SQLite does that, and removes the log,
+/// when the last process closes it.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|meta| meta.len() > 0)
+}
+
 /// A disk that is full, or a file that is locked, says nothing about the schema.
 fn not_migrated(path: &Path, error: rusqlite_migration::Error) -> StoreError {
     match error {
-        rusqlite_migration::Error::RusqliteError { err: source, .. } => StoreError::Open {
-            path: path.to_owned(),
-            source,
-        },
+        rusqlite_migration::Error::RusqliteError { err: source, .. } => {
+            StoreError::opening(path, source)
+        }
         other => StoreError::Damaged {
             what: "schema",
             detail: other.to_string(),
@@ -153,6 +182,61 @@ mod tests {
         let error = not_migrated(Path::new("jobs.db"), full);
         assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
         assert!(error.hint().contains("space"), "{}", error.hint());
+    }
+
+    /// A store with some content whose pages from the second on are overwritten.
+    fn damaged(dir: &Path) -> PathBuf {
+        let path = dir.join("jobs.db");
+        let store = Store::open(&path).unwrap();
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+            INSERT INTO job SELECT printf('%010d', i), 'n' || i, 1, 'finished', i, i, '', '', '{}' FROM n";
+        store.connection().execute_batch(fill).unwrap();
+        store.check().unwrap();
+        drop(store);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let len = bytes.len();
+        for byte in &mut bytes[len / 2..len / 2 + 3_000] {
+            *byte = 0xA5;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_damaged_page_is_found_when_the_store_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = damaged(dir.path());
+        let store = Store::open(&path).expect("nobody reads that page");
+        let error = store.check().unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+        assert!(error.hint().contains("offpeak doctor"), "{}", error.hint());
+    }
+
+    #[test]
+    fn a_store_that_was_not_closed_is_checked_when_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = damaged(dir.path());
+        // Another process that has it open leaves its log as one that died does.
+        let other = Store::open(&path).unwrap();
+        other
+            .connection()
+            .execute("UPDATE job SET name = 'x' WHERE id = '0000000001'", [])
+            .unwrap();
+        assert!(matches!(
+            Store::open(&path),
+            Err(StoreError::Corrupt { .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_is_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jobs.db");
+        std::fs::write(&path, [7; 8_192]).unwrap();
+        assert!(matches!(
+            Store::open(&path),
+            Err(StoreError::Corrupt { .. })
+        ));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::time::Duration;
 use offpeak_client::{Answer, Auth, Call, Client, Options, SecretString};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp};
+use offpeak_store::Store;
 use offpeak_wire::error::ErrorBody;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::args::DoctorArgs;
-use crate::commands::{make_private, runtime};
+use crate::commands::{make_private, runtime, store_file};
 use crate::env;
 use crate::error::{Exit, ExpectedError};
 use crate::settings::{self, Settings};
@@ -67,12 +68,9 @@ impl Check {
 
 pub(crate) fn doctor(args: DoctorArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
     let now = settings::now(false);
-    let mut checks = vec![
-        data_dir(settings),
-        clock(now),
-        prices(settings, now),
-        key(settings),
-    ];
+    let mut checks = vec![data_dir(settings)];
+    checks.extend(store(settings));
+    checks.extend([clock(now), prices(settings, now), key(settings)]);
     checks.extend(api(args, settings, now)?);
     let sick = checks.iter().any(|check| check.health == Health::Fail);
     let answer = json!({ "ok": !sick, "checks": checks });
@@ -130,6 +128,32 @@ fn data_dir(settings: &Settings) -> Check {
         return Check::new(PART, Health::Warn, found).fix(fix);
     }
     Check::new(PART, Health::Ok, found)
+}
+
+/// Every page of the store, if there is one.
+fn store(settings: &Settings) -> Option<Check> {
+    const PART: &str = "job store";
+    let dir = settings.data_dir(false).ok()?;
+    let file = store_file(&dir);
+    if !file.exists() {
+        return None;
+    }
+    let checked = Store::open(&file).and_then(|store| {
+        store.check()?;
+        Ok(store.jobs()?.len())
+    });
+    Some(match checked {
+        Ok(jobs) => Check::new(PART, Health::Ok, format!("is whole, {jobs} runs of jobs")),
+        Err(error) if error.is_damage() => Check::new(PART, Health::Fail, error.to_string()).fix(format!(
+            "put {} back from a backup. Without one: move {} away as it is (its `jobs` have every request and \
+             answer received so far) and give the same command again. It looks upstream for the batches that \
+             carry the job's mark, for 29 days, and pays only for rows that are in none; calls made one by \
+             one are paid again, and so is what was deleted upstream. The ledger is lost with the store",
+            file.display(),
+            dir.display(),
+        )),
+        Err(error) => Check::new(PART, Health::Fail, error.to_string()).fix(error.hint()),
+    })
 }
 
 fn try_writing(dir: &Path) -> Result<(), ExpectedError> {

@@ -5,6 +5,7 @@ mod doctor;
 mod jobs;
 mod plan;
 mod prices;
+mod purge;
 mod reconcile;
 mod replay;
 mod run;
@@ -69,6 +70,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, ExpectedError
         Command::Cancel(args) => cancel::cancel(args, settings),
         Command::Verify(args) => verify::verify(&args, settings),
         Command::Reconcile(args) => reconcile::reconcile(args, settings),
+        Command::Purge(args) => purge::purge(&args, settings),
         Command::Sim(args) => sim::sim(&args, settings),
         Command::Prices(args) => prices::prices(&args, settings),
         Command::Replay(args) => replay::replay(&args, settings),

@@ -68,6 +68,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         invalid: ingested.invalid,
         warnings,
         fields,
+        delete_upstream: spec.delete_upstream,
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -90,6 +91,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "plan": plan,
         "warnings": context.warnings,
         "fields": context.fields,
+        "delete_upstream": spec.delete_upstream,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)

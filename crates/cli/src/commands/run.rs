@@ -7,23 +7,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use offpeak_client::clock::Clock;
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
-use offpeak_core::price::Book;
-use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
+use offpeak_core::price::{Book, Lane};
+use offpeak_core::units::{Estimate, Span, Timestamp};
+use offpeak_engine::deletion::delete_upstream;
+use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
+use offpeak_engine::purge::{purge_held, purged};
 use offpeak_engine::run::{RunEnd, run as run_job};
 use offpeak_engine::spec::{JobSpec, Need};
 use offpeak_engine::start::{Engine, FreshJob, Job, Opened, open};
 use offpeak_report::{PlanContext, plan_text, summary_text};
 use offpeak_store::JobState;
+use serde::Serialize;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
 use crate::commands::plan::note_counts;
+use crate::commands::purge::purge_due;
 use crate::commands::{open_store, runtime};
 use crate::confirm::confirm;
 use crate::connect::Connection;
@@ -84,7 +91,9 @@ async fn drive(
     let opened = open(&engine, &spec, choice, display.report()).await;
     display.clear();
     let job = match opened.map_err(|error| ExpectedError::engine(&error, false))? {
-        Opened::Finished(manifest) => return finished_before(&engine, &spec, &manifest, printer),
+        Opened::Finished(manifest, job) => {
+            return finished_before(&engine, &spec, &manifest, &job, printer).await;
+        }
         Opened::Unfinished(job) => {
             let (name, created) = (&job.record.name, job.record.created_at);
             printer.note(&format!(
@@ -150,13 +159,14 @@ async fn begin(
         if let Some(effect) = fresh.fields() {
             printer.note(&effect.to_string());
         }
-        printer.note(&in_a_line(&fresh.plan, spec.budget));
+        printer.note(&in_a_line(&fresh.plan, spec));
     } else {
         let context = PlanContext {
             name: spec.name.clone(),
             invalid,
             warnings: fresh.warnings.clone(),
             fields: fresh.fields(),
+            delete_upstream: spec.delete_upstream,
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {
@@ -176,12 +186,17 @@ async fn begin(
         .map_err(|error| ExpectedError::engine(&error, false))
 }
 
-fn in_a_line(plan: &Plan, budget: Option<Usd>) -> String {
+fn in_a_line(plan: &Plan, spec: &JobSpec) -> String {
     let worst = ceiling(plan.worst.max(plan.hedge_worst));
-    let most = budget.map_or(worst, |budget| budget.min(worst));
+    let most = spec.budget.map_or(worst, |budget| budget.min(worst));
     let about = plan.cost_of(plan.route).cost;
     let about = about.map_or_else(String::new, |cost| format!(", about {cost}"));
-    format!("plan: {}{about}, at most {most}", plan.route)
+    let deleted = if spec.delete_upstream && plan.route.lane() == Lane::Batch {
+        "; batches are deleted upstream once their answers are here"
+    } else {
+        ""
+    };
+    format!("plan: {}{about}, at most {most}{deleted}", plan.route)
 }
 
 /// Runs a job to its end, or to where it has to stop.
@@ -215,7 +230,9 @@ pub(crate) async fn carry_out(
     match ended.map_err(mistake)? {
         RunEnd::Done(_) => {
             let manifest = finish(&job, bill).await.map_err(mistake)?;
-            show(&manifest, job.settings.need, printer)
+            let deletions = delete_batches(&job, interrupt, printer).await?;
+            purge_finished(&job, clock, printer)?;
+            show(&manifest, job.settings.need, deletions.as_ref(), printer)
         }
         RunEnd::Stopped {
             stop,
@@ -239,12 +256,39 @@ pub(crate) async fn carry_out(
     }
 }
 
+/// What a program is shown of a finished job.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    /// What became of the upstream's copies, if they were to be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_copies: Option<serde_json::Value>,
+}
+
 /// The manifest: a table for people, JSON for programs, an exit code for scripts.
-fn show(manifest: &Manifest, need: Need, printer: Printer) -> Result<Exit, ExpectedError> {
+fn show(
+    manifest: &Manifest,
+    need: Need,
+    deletions: Option<&Deletions>,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
     let summary = verdict::summary(manifest, need);
     printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
     if printer.is_json() {
-        printer.json(manifest)?;
+        let upstream_copies = deletions.map(verdict::deletions_json);
+        printer.json(&Shown {
+            manifest,
+            upstream_copies,
+        })?;
+    }
+    if let Some(deletions) = deletions {
+        if let Some(done) = verdict::deleted(deletions) {
+            printer.note(&format!("\n{done}"));
+        }
+        for problem in verdict::not_deleted(deletions) {
+            printer.say(&problem);
+        }
     }
     let exit = verdict::exit(manifest);
     if exit == Exit::SomeFailed {
@@ -283,10 +327,11 @@ fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Valu
 
 /// A job that has finished is paid for; nothing is sent again. Only its output is put back if it is
 /// not there any more.
-fn finished_before(
+async fn finished_before(
     engine: &Engine,
     spec: &JobSpec,
     manifest: &Manifest,
+    job: &Job,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
     printer.note(&format!(
@@ -295,6 +340,14 @@ fn finished_before(
     ));
     let id = JobId::parse(&manifest.job);
     if let Some(id) = id.filter(|_| !spec.output.exists()) {
+        let note = purged(&engine.spool(&id));
+        if let Some(note) = note.map_err(|error| ExpectedError::engine(&error, true))? {
+            let (name, at) = (manifest.name.clone(), note.at);
+            return Err(ExpectedError::engine(
+                &EngineError::Purged { name, at },
+                false,
+            ));
+        }
         let written = write_output(&engine.spool(&id), manifest.rows_in, &spec.output, false);
         written.map_err(|error| ExpectedError::engine(&error.into(), true))?;
         printer.note(&format!(
@@ -302,21 +355,57 @@ fn finished_before(
             spec.output.display()
         ));
     }
-    show(manifest, spec.need, printer)
+    let deletions = delete_batches(job, &CancellationToken::new(), printer).await?;
+    Limits::of(job).keep(&engine.spool(&job.record.id));
+    purge_finished(job, engine.clock, printer)?;
+    show(manifest, spec.need, deletions.as_ref(), printer)
+}
+
+/// Removes requests and answers that no longer have to stay: of this job, if it asks for that at its end,
+/// and of others whose time has come.
+fn purge_finished(job: &Job, clock: Clock, printer: Printer) -> Result<(), ExpectedError> {
+    let now = Timestamp::from_micros(clock.now());
+    let ended = job.record.finished_at.unwrap_or(now);
+    if job
+        .settings
+        .kept_for
+        .is_some_and(|span| ended + span <= now)
+    {
+        let purged = purge_held(job, now).map_err(|error| ExpectedError::engine(&error, true))?;
+        if purged.files > 0 {
+            printer.note("purged: requests and answers of this run, as it asks");
+        }
+    }
+    let (store, data_dir) = job.place();
+    purge_due(store, data_dir, &job.record.id, now, printer)
+}
+
+/// Deletes what is still upstream of a finished job, if the job asks for it.
+async fn delete_batches(
+    job: &Job,
+    interrupt: &CancellationToken,
+    printer: Printer,
+) -> Result<Option<Deletions>, ExpectedError> {
+    let display = Display::new(printer, job.facts.rows);
+    let deletions = delete_upstream(job, interrupt.clone(), display.report()).await;
+    display.clear();
+    deletions.map_err(|error| ExpectedError::engine(&error, true))
 }
 
 /// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.
 pub(crate) async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    // One listener for both: a second interrupt that follows at once is not missed.
+    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
         // Without a handler the system's own ends the process, which is as safe as a crash.
         return std::future::pending().await;
-    }
+    };
+    interrupts.recv().await;
     interrupt.cancel();
     printer.say(
         "stopping: calls under way are awaited, batches go on upstream; the same command goes on \
          from here (ctrl-c again stops at once)",
     );
-    drop(tokio::signal::ctrl_c().await);
+    interrupts.recv().await;
 }
 
 fn note_interrupted_simulation(

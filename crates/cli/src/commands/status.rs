@@ -1,8 +1,10 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::shard::{Shard, ShardRole};
 use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
+use offpeak_engine::purge::purged;
 use offpeak_report::{ShardCount, StatusView, status_text};
 use offpeak_store::{JobRecord, Store};
 use serde_json::json;
@@ -33,6 +35,8 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
     let spool = spool_of(&record, settings, args.sim)?;
     let limits = Limits::read(&spool);
     let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
+    let purged = purged(&spool).map_err(|error| ExpectedError::engine(&error, true))?;
+    let copies = Deletions::of(&standing.shards, settings::now(args.sim));
     let view = view(&store, &record, &standing, &limits, now)?;
     let shards: Vec<_> = view
         .shards
@@ -64,6 +68,8 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "finished_at": record.finished_at.map(|at| at.to_string()),
         "input": standing.facts.input,
         "output": standing.facts.output,
+        "purged_at": purged.map(|purged| purged.at),
+        "upstream_copies": verdict::deletions_json(&copies),
     });
     settings
         .printer

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use offpeak_engine::purge::Purged;
 use offpeak_engine::verify::{Verdict, verify as prove};
 use offpeak_store::{JobRecord, JobState};
 use serde_json::json;
@@ -34,6 +35,7 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings) -> Result<Exit, Exp
         "run": record.run,
         "proved": verdict.proved,
         "ok": doubts.is_empty(),
+        "purged_at": verdict.purged.as_ref().map(|purged| &purged.at),
         "doubts": doubts,
     });
     settings
@@ -46,12 +48,34 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings) -> Result<Exit, Exp
     })
 }
 
+/// Of a job that was purged: what is still proved, and what no longer can be.
+fn purged_text(verdict: &Verdict, purged: &Purged) -> String {
+    let (lines, cost) = (verdict.proved.lines, verdict.proved.cost.to_decimal());
+    let cost = format!("${cost}");
+    format!(
+        "Its requests and answers were purged on {}.\n\n\
+         {lines:>12}  lines of the output are those that were written\n\
+         {cost:>12}  is the sum of its shards, of the manifest and of the ledger\n",
+        purged.at
+    )
+}
+
 fn text(record: &JobRecord, verdict: &Verdict) -> String {
     let proved = &verdict.proved;
     let mut text = format!(
         "{} (job {}), run {}\n\n",
         record.name, record.id, record.run
     );
+    if let Some(purged) = &verdict.purged {
+        text.push_str(&purged_text(verdict, purged));
+        text.push_str(if verdict.doubts.is_empty() {
+            "\nThat is all that can be proved without them; it is proved.\n"
+        } else {
+            "\nNot proved:\n"
+        });
+        push_doubts(&mut text, verdict);
+        return text;
+    }
     for (number, what) in [
         (
             proved.requests,
@@ -77,8 +101,12 @@ fn text(record: &JobRecord, verdict: &Verdict) -> String {
         return text;
     }
     let _ = writeln!(text, "{cost:>12}  is their sum\n\nNot proved:");
+    push_doubts(&mut text, verdict);
+    text
+}
+
+fn push_doubts(text: &mut String, verdict: &Verdict) {
     for doubt in &verdict.doubts {
         let _ = writeln!(text, "- {doubt}\n  hint: {}", doubt.hint());
     }
-    text
 }

@@ -119,6 +119,10 @@ fn job_files_that_are_wrong() {
             JOB.to_owned() + "[limits]\nzero_data_retention = \"yes\"\n",
         ),
         (
+            "keep_that_is_no_time",
+            JOB.to_owned() + "[limits]\nkeep = \"forever\"\n",
+        ),
+        (
             "unquoted_budget",
             JOB.to_owned() + "[limits]\nbudget_usd = 5.00\n",
         ),

@@ -17,7 +17,7 @@ use crate::sandbox::Sandbox;
 
 /// Which exchange the process dies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
+pub(crate) enum Call {
     List,
     Create,
     Poll,
@@ -27,7 +27,7 @@ enum Call {
 
 /// How far the exchange has come by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Point {
+pub(crate) enum Point {
     /// Its first bytes have left; the upstream has none of them.
     Begun,
     /// Half of its body is upstream.
@@ -41,7 +41,7 @@ enum Point {
 }
 
 /// A moment: the `nth` exchange of a kind (from 0), and how far it has come.
-type Moment = (Call, u32, Point);
+pub(crate) type Moment = (Call, u32, Point);
 
 const BATCH_MOMENTS: [Moment; 10] = [
     (Call::List, 0, Point::Unanswered),
@@ -164,7 +164,7 @@ fn killed_at(moment: Moment, options: &str) -> Ended {
 }
 
 /// Passes exchanges on, except that it stops for ever at its moment, once.
-struct Proxy {
+pub(crate) struct Proxy {
     upstream: String,
     moment: Moment,
     /// Exchanges seen of the kind of the moment.
@@ -185,7 +185,7 @@ impl From<io::Error> for End {
 }
 
 impl Proxy {
-    fn start(upstream: &str, moment: Moment) -> (String, Receiver<()>) {
+    pub(crate) fn start(upstream: &str, moment: Moment) -> (String, Receiver<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, receiver) = channel();

@@ -6,17 +6,21 @@
 
 mod bad_input;
 mod cancel;
+mod damage;
 mod endings;
 mod help;
 mod jobs;
 mod kill;
 mod over_http;
 mod plan_schema;
+mod purge;
 mod reconcile;
 mod reorder;
 mod replay;
 mod sandbox;
+mod secrets;
 mod simulator;
 mod tables;
 mod tidy;
+mod upstream_copies;
 mod verify;

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::sandbox::{Sandbox, assert_said, requests};
 
+/// The key of tests: each key has a workspace of its own.
+const KEY: &str = "sk-ant-test";
+
 /// A process that does not outlive its test.
 pub(crate) struct Server(pub(crate) Child);
 
@@ -39,7 +42,7 @@ impl Server {
 pub(crate) fn to(url: &str, sandbox: &Sandbox, arguments: &str) -> Command {
     let mut command = sandbox.command(arguments);
     command
-        .env("ANTHROPIC_API_KEY", "sk-ant-test")
+        .env("ANTHROPIC_API_KEY", KEY)
         .env("ANTHROPIC_BASE_URL", url);
     command
 }
@@ -189,7 +192,8 @@ pub(crate) fn ask(url: &str, path: &str) -> Value {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: sim\r\nx-api-key: {KEY}\r\nanthropic-version: 2023-06-01\r\n\
+         connection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();

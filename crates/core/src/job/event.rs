@@ -77,6 +77,13 @@ pub enum Event {
         /// What its answers cost; `None` if they could not be read.
         cost: Option<Usd>,
     },
+    /// A batch that was to be deleted upstream was, or was not.
+    Deleted {
+        /// The shard.
+        shard: ShardNo,
+        /// What came back.
+        answer: DeleteAnswer,
+    },
     /// A results download ended.
     Collected {
         /// The shard.
@@ -273,6 +280,24 @@ pub enum CollectAnswer {
     },
 }
 
+/// The answer to the deletion of a batch.
+#[derive(Debug)]
+pub enum DeleteAnswer {
+    /// The upstream has deleted it.
+    Deleted,
+    /// The upstream does not know it.
+    NotFound,
+    /// It is not deleted, or nobody knows.
+    Failed {
+        /// The error, if it was one of the API's; `None` if there was no answer.
+        kind: Option<ErrorKind>,
+        /// In words.
+        message: String,
+        /// When to try again, if the server said so.
+        retry_after: Option<Span>,
+    },
+}
+
 /// What a shard came to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settlement {
@@ -437,6 +462,8 @@ pub enum Act {
     Poll(ShardNo, BatchId),
     /// Cancel a batch; answer with `CancelAnswered`.
     Cancel(ShardNo, BatchId),
+    /// Delete a batch upstream; answer with `Deleted`.
+    Delete(ShardNo, BatchId),
     /// Download the results; answer with `Collected`.
     Collect(ShardNo, Upstream),
     /// Turn results or journal into outcomes; answer with `Settled`.

@@ -11,6 +11,7 @@ use offpeak_wire::error::ErrorKind;
 
 use crate::job::account::Account;
 use crate::job::cancel::Cancel;
+use crate::job::deletion::Deleting;
 use crate::job::event::{Act, Event, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
@@ -52,6 +53,8 @@ pub struct Facts {
     pub cancel: Option<Cancel>,
     /// Only the probe has been cut; batches of an earlier life may be of shards to come.
     pub probing: bool,
+    /// Batches are deleted upstream once their answers are here, whole and durable.
+    pub delete_upstream: bool,
 }
 
 /// What becomes, at the last safe moment, of a batch that may exist and may be ours.
@@ -110,6 +113,7 @@ pub struct Machine {
     /// That of the key in use, once the upstream was reached.
     pub(crate) account: Option<Account>,
     pub(crate) waste: Waste,
+    pub(crate) deleting: Deleting,
 }
 
 impl Machine {
@@ -140,6 +144,7 @@ impl Machine {
             scouting,
             account: None,
             waste,
+            deleting: Deleting::default(),
         };
         for (no, live) in &machine.shards {
             if live.shard.state == ShardState::Running {
@@ -193,6 +198,7 @@ impl Machine {
             self.canary_until(),
             self.waste_until(),
             self.scouting.next_look().filter(|_| self.stop.is_none()),
+            self.next_deletion(),
         ];
         shards
             .chain(others.into_iter().flatten())
@@ -223,6 +229,7 @@ impl Machine {
             Event::StopAsked => self.stop_for(Stop::Interrupted),
             Event::Scouted(scouted) => self.on_scouted(now, scouted, out),
             Event::Weighed { batch, cost } => self.on_weighed(batch, cost, out),
+            Event::Deleted { shard, answer } => self.on_deleted(now, shard, answer, dice, out),
             Event::Settled { shard, settlement } => self.on_settled(now, shard, settlement, out),
             Event::Measured {
                 shard,
@@ -272,6 +279,7 @@ impl Machine {
         if self.stop.is_none() {
             self.look_for_waste(now, out);
         }
+        self.delete_batches(now, out);
     }
 
     // ---- stopping -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ mod batch_lane;
 mod budget;
 pub mod cancel;
 mod deadline;
+pub mod deletion;
 pub mod event;
 pub mod machine;
 pub mod mark;

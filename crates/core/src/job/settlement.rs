@@ -9,7 +9,7 @@ use crate::job::event::{LedgerEntry, LedgerKind, Leftovers, Settlement, Stop, Wr
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::retry::EXPIRED_ROUNDS_MAX;
-use crate::job::shard::{Shard, ShardNo, ShardRole, ShardState};
+use crate::job::shard::{Origin, Shard, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::Unmarked;
 use crate::price::Lane;
 use crate::units::{Timestamp, Usd};
@@ -47,6 +47,7 @@ impl Machine {
         self.live_mut(no).busy = false;
         close_ledger(&shard, &tally, out);
         self.live_mut(no).shard.reserved = Usd::ZERO;
+        self.live_mut(no).shard.origin = Origin::of(&shard.state);
         let next = leftovers.map(|rest| self.hand_on(now, &shard, rest, out));
         self.move_to(no, ShardState::Settled(Box::new(tally.clone())), out);
         // In the transaction that settles the shard, which happens once: nothing is learnt twice.
@@ -114,6 +115,7 @@ impl Machine {
             unmarked: None,
             found: false,
             account: None,
+            origin: None,
             after: None,
             state: ShardState::Planned,
         };

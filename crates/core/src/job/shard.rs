@@ -174,6 +174,9 @@ pub struct Shard {
     /// The account that its batch is, or may be, in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+    /// The batch that its outcomes came from, once it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Where it stands.
     pub state: ShardState,
 }
@@ -305,6 +308,29 @@ pub enum Proof {
     /// Time and row count fit. It is not canceled, and what its results say decides; if they say
     /// no, the doubt comes back.
     Likely(Doubt),
+}
+
+/// The batch that a settled shard came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its id.
+    pub batch: BatchId,
+    /// Server time of its creation: the upstream keeps the results for 29 days from here.
+    pub created_at: Timestamp,
+    /// What became of the upstream's own copy of requests and results.
+    pub copy: UpstreamCopy,
+}
+
+/// What became of the upstream's copy of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpstreamCopy {
+    /// It is there, for as long as the upstream keeps it.
+    There,
+    /// It was deleted at our request.
+    Deleted,
+    /// When it was to be deleted, the upstream did not know it: it was deleted before, or this was
+    /// not the key that made it.
+    Missing,
 }
 
 /// Result lines that are durable in the spool.

@@ -59,6 +59,8 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         need: Need::Whenever,
         budget: None,
         zero_data_retention: false,
+        delete_upstream: false,
+        kept_for: None,
         betas: Vec::new(),
         output: dir.join("out.jsonl"),
         overwrite: false,

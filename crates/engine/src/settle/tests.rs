@@ -79,6 +79,7 @@ impl Job {
             unmarked: None,
             found: false,
             account: None,
+            origin: None,
             after: None,
             reserved: Usd::ZERO,
             state: ShardState::Running,

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::mark::Mark;
-use offpeak_core::job::shard::{JobId, ShardState};
+use offpeak_core::job::shard::{JobId, ShardState, UpstreamCopy};
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 use offpeak_engine::spec::Need;
 use offpeak_engine::spool::SpoolDir;
 use offpeak_engine::verify::verify;
-use offpeak_sim::{Lane, Profile};
+use offpeak_sim::{Fate, Lane, Profile, Request};
 use offpeak_store::{JobRecord, JobState};
 use serde_json::Value;
 
@@ -180,10 +180,51 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     for (bill, budget) in &course.overspent {
         wrong.push(format!("{bill} billed under a budget of {budget}"));
     }
+    copies(case, course, &mut wrong);
     for file in disk::files_with_key(course.dir.path()) {
         wrong.push(format!("the key stands in {}", file.display()));
     }
     wrong
+}
+
+/// What the store says of the upstream's copies is so: what it calls deleted is not listed, and nothing is
+/// deleted that nobody asked for.
+fn copies(case: &Case, course: &Course, wrong: &mut Vec<String>) {
+    let list = Request::new("GET", "/v1/messages/batches?limit=1000").signed(disk::KEY);
+    let mut world = course.world.lock().unwrap();
+    let now = world.now().unwrap_or(0);
+    let mut replies = (0..100).map(|_| world.handle(now, &list));
+    let listed = replies.find(|reply| reply.status == 200 && reply.fate == Fate::Answer);
+    let body = listed
+        .expect("a listing in a hundred works")
+        .body
+        .collect()
+        .0;
+    let page: Value = serde_json::from_slice(&body).unwrap();
+    let listed: BTreeSet<&str> = page["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|batch| batch["id"].as_str())
+        .collect();
+    let store = course.store();
+    for record in store.jobs().unwrap() {
+        for shard in store.shards(&record.id).unwrap() {
+            let Some(origin) = &shard.origin else {
+                continue;
+            };
+            let (id, no) = (origin.batch.as_str(), shard.no);
+            let is_listed = listed.contains(id);
+            match origin.copy {
+                UpstreamCopy::There => {}
+                _ if !case.delete_upstream => wrong.push(format!("{no}: {id} was deleted unasked")),
+                UpstreamCopy::Deleted | UpstreamCopy::Missing if is_listed => {
+                    wrong.push(format!("{no}: {id} is said to be deleted, and is listed"));
+                }
+                UpstreamCopy::Deleted | UpstreamCopy::Missing => {}
+            }
+        }
+    }
 }
 
 fn lines(course: &Course, number: usize, wrong: &mut Vec<String>) -> Vec<Value> {

@@ -73,6 +73,8 @@ pub(crate) struct Case {
     pub(crate) delay: u64,
     /// The creating and listing of batches works.
     pub(crate) create_works: bool,
+    /// Batches are deleted upstream once their answers are here.
+    pub(crate) delete_upstream: bool,
 }
 
 const MODEL: &str = "claude-haiku-5-5";
@@ -106,7 +108,12 @@ impl Case {
             // of a job to wait five minutes for a second one.
             config.faults.hidden_at_first = 0.0;
         }
+        // What was deleted cannot be found on a new disk, and nobody is told otherwise.
+        let keeps_the_disk = lives
+            .iter()
+            .all(|(_, between)| *between != Between::NewDisk);
         Self {
+            delete_upstream: keeps_the_disk && seed % 3 == 1,
             seed,
             config,
             jobs,

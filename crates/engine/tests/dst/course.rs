@@ -11,7 +11,8 @@ use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::event::Stop;
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
-use offpeak_engine::cancel::open_to_cancel;
+use offpeak_engine::cancel::{Ending, open_to_cancel};
+use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -359,6 +360,8 @@ impl State<'_> {
             need,
             budget,
             zero_data_retention: false,
+            delete_upstream: self.case.delete_upstream,
+            kept_for: None,
             betas: Vec::new(),
             output: self.output(number),
             overwrite: false,
@@ -451,7 +454,9 @@ async fn job(
     if let (Some(how), Some(record)) = (cancel, latest)
         && record.state == JobState::Open
     {
-        let job = open_to_cancel(engine, &record.id, how, None).await.unwrap();
+        let job = open_to_cancel(engine, &record.id, Ending::plain(how))
+            .await
+            .unwrap();
         return match run(&job, CancellationToken::new(), report).await.unwrap() {
             RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
             RunEnd::Stopped { stop, .. } => Err(stop),
@@ -459,7 +464,12 @@ async fn job(
     }
     let opened = open(engine, spec, choice, report.clone()).await.unwrap();
     let mut job = match opened {
-        Opened::Finished(manifest) => return Ok(manifest),
+        Opened::Finished(manifest, job) => {
+            delete_upstream(&job, CancellationToken::new(), report)
+                .await
+                .unwrap();
+            return Ok(manifest);
+        }
         Opened::Unfinished(job) => *job,
         Opened::Fresh(mut fresh) => {
             if let Some(rows) = probe {
@@ -475,8 +485,12 @@ async fn job(
             RunEnd::Stopped { stop, .. } => return Err(stop),
         }
     }
-    match run(&job, interrupt(), report).await.unwrap() {
-        RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
+    match run(&job, interrupt(), report.clone()).await.unwrap() {
+        RunEnd::Done(_) => {
+            let manifest = Box::new(finish(&job, None).await.unwrap());
+            delete_upstream(&job, interrupt(), report).await.unwrap();
+            Ok(manifest)
+        }
         RunEnd::Stopped { stop, .. } => Err(stop),
     }
 }

@@ -10,22 +10,24 @@ use std::time::Duration;
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
 use offpeak_core::job::cancel::Cancel;
+use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp, Usd};
-use offpeak_engine::cancel::open_to_cancel;
+use offpeak_engine::cancel::{Ending, open_to_cancel};
 use offpeak_engine::count::{Counting, Counts, plan_counted};
+use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::reconcile::{ReconcileError, Reconciliation, Scope, reconcile};
 use offpeak_engine::run::{RunEnd, run};
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
-use offpeak_engine::start::{Choice, Engine, Opened, open};
+use offpeak_engine::start::{Choice, Engine, Job, Opened, open};
 use offpeak_sim::server::Upstream;
-use offpeak_sim::{BillLine, Config, Lane, World};
+use offpeak_sim::{BillLine, Config, Lane, Request, World};
 use offpeak_store::Store;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,8 @@ use crate::dice::Dice;
 
 /// 2026-11-22T00:00:00Z.
 const START: i64 = 1_795_305_600_000_000;
+
+const KEY: &str = "sk-ant-api03-laboratory";
 
 pub(crate) struct Lab {
     dir: tempfile::TempDir,
@@ -49,6 +53,8 @@ pub(crate) struct Lab {
     /// The next life gives the job up.
     pub(crate) cancel: Option<Cancel>,
     seed: u64,
+    /// What became of the upstream's copies, as the last life that came so far said.
+    pub(crate) copies: Mutex<Option<Deletions>>,
 }
 
 /// How one life of the process ended.
@@ -74,6 +80,8 @@ impl Lab {
             need: Need::Whenever,
             budget: None,
             zero_data_retention: false,
+            delete_upstream: false,
+            kept_for: None,
             betas: Vec::new(),
             output: dir.path().join("out.jsonl"),
             overwrite: false,
@@ -93,9 +101,10 @@ impl Lab {
             spec,
             choice,
             probe: None,
-            key: "sk-ant-api03-laboratory",
+            key: KEY,
             cancel: None,
             seed,
+            copies: Mutex::new(None),
         }
     }
 
@@ -256,7 +265,9 @@ impl Lab {
         let silent: Report = Arc::new(|_: Progress| {});
         if let Some(how) = self.cancel {
             let id = self.latest().unwrap();
-            let job = open_to_cancel(&engine, &id, how, None).await.unwrap();
+            let job = open_to_cancel(&engine, &id, Ending::plain(how))
+                .await
+                .unwrap();
             return match run(&job, CancellationToken::new(), silent).await.unwrap() {
                 RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
                 end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),
@@ -266,7 +277,10 @@ impl Lab {
             .await
             .unwrap()
         {
-            Opened::Finished(manifest) => return Life::Finished(manifest),
+            Opened::Finished(manifest, job) => {
+                self.delete(&job).await;
+                return Life::Finished(manifest);
+            }
             Opened::Unfinished(job) => *job,
             Opened::Fresh(mut fresh) => {
                 if let Some(rows) = self.probe {
@@ -285,9 +299,37 @@ impl Lab {
             }
         }
         match run(&job, CancellationToken::new(), silent).await.unwrap() {
-            RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
+            RunEnd::Done(_) => {
+                let manifest = finish(&job, None).await.unwrap();
+                self.delete(&job).await;
+                Life::Finished(Box::new(manifest))
+            }
             end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),
         }
+    }
+
+    /// From now on nothing goes wrong upstream.
+    pub(crate) fn mend(&self) {
+        let request = Request::new("POST", "/_sim/faults").body("{\"rule\":[]}");
+        let reply = self.world.lock().unwrap().handle(self.now, &request);
+        assert_eq!(reply.status, 200);
+    }
+
+    async fn delete(&self, job: &Job) {
+        let silent: Report = Arc::new(|_: Progress| {});
+        let copies = delete_upstream(job, CancellationToken::new(), silent).await;
+        *self.copies.lock().unwrap() = copies.unwrap();
+    }
+
+    /// The batches that the upstream lists, by the key of the laboratory.
+    pub(crate) fn batches_upstream(&self) -> Vec<String> {
+        let request = Request::new("GET", "/v1/messages/batches?limit=1000").signed(self.key);
+        let reply = self.world.lock().unwrap().handle(self.now, &request);
+        assert_eq!(reply.status, 200);
+        let page: Value = serde_json::from_slice(&reply.body.collect().0).unwrap();
+        let ids = page["data"].as_array().unwrap().iter();
+        ids.map(|batch| batch["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     fn engine(&self, clock: Clock) -> Engine {

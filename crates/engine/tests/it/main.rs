@@ -10,6 +10,7 @@
 
 mod account;
 mod cancel;
+mod deletion;
 #[path = "../dice/mod.rs"]
 mod dice;
 mod evidence;

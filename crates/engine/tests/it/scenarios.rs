@@ -11,7 +11,7 @@ use offpeak_sim::{Config, Endpoint, Fault, Faults, Profile, ResultFaults, RowFau
 
 use crate::lab::{Lab, Life, rows};
 
-fn finished(life: Life) -> Box<offpeak_engine::finish::Manifest> {
+pub(crate) fn finished(life: Life) -> Box<offpeak_engine::finish::Manifest> {
     match life {
         Life::Finished(manifest) => manifest,
         other => panic!("{other:?}"),
@@ -26,7 +26,7 @@ fn ended(life: Life) -> RunEnd {
 }
 
 /// Rows without a common beginning.
-fn short_rows(count: u32) -> String {
+pub(crate) fn short_rows(count: u32) -> String {
     let own = |row: u32| {
         format!(
             "{{\"custom_id\":\"row {row}\",\"params\":{{\"model\":\"claude-haiku-5-5\",\
@@ -100,6 +100,21 @@ fn an_empty_disk_finds_the_batches_of_its_earlier_life() {
     lab.lose_the_disk();
     let manifest = finished(lab.live(None));
     lab.check(&manifest, 40);
+}
+
+#[test]
+fn an_empty_disk_finds_the_batches_of_the_second_night_of_a_job() {
+    let mut lab = Lab::new(5, Config::default(), &rows(5, 40));
+    let first = finished(lab.live(None));
+    std::fs::remove_file(&lab.spec.output).unwrap();
+    std::fs::write(&lab.spec.source.input, rows(6, 30)).unwrap();
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(60))),
+        Life::Crashed
+    ));
+    lab.lose_the_disk();
+    let second = finished(lab.live(None));
+    assert_eq!(lab.bill(), first.cost_picousd + second.cost_picousd);
 }
 
 #[test]

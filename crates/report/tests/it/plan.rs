@@ -91,6 +91,7 @@ fn a_night_and_a_long_preamble() {
     );
     let context = PlanContext {
         invalid: 2,
+        delete_upstream: true,
         ..named("speeches")
     };
     insta::assert_snapshot!(text(&plan, &context));

@@ -80,6 +80,7 @@ fn shard(no: u32) -> Shard {
         unmarked: None,
         found: false,
         account: None,
+        origin: None,
         after: Some(ShardNo(7)),
         state: ShardState::Planned,
     }

@@ -5,6 +5,7 @@ mod account;
 mod batch;
 mod cancel;
 mod deadline;
+mod deletion;
 mod scouting;
 mod sync;
 mod unmark;
@@ -51,6 +52,7 @@ fn facts() -> Facts {
         wasted: Usd::ZERO,
         cancel: None,
         probing: false,
+        delete_upstream: false,
     }
 }
 
@@ -72,6 +74,7 @@ fn shard(no: u32, lane: Lane, rows: u32) -> Shard {
         unmarked: None,
         found: false,
         account: None,
+        origin: None,
         after: None,
         state: ShardState::Planned,
     }

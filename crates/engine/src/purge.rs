@@ -1,0 +1,205 @@
+//! The end of a job's requests and answers on this disk: what a finished job keeps for good is its row in
+//! the store, the ledger, what its shards showed, and the manifest, none of which has a word of content.
+//!
+//! What is purged is noted before the first file goes, so that a purge which a crash interrupts is told
+//! and finished by the next. Leaves out when to purge (the command line knows what was asked for).
+
+use std::path::{Path, PathBuf};
+
+use offpeak_core::units::Timestamp;
+use offpeak_store::{JobRecord, JobState};
+use serde::{Deserialize, Serialize};
+
+use crate::error::EngineError;
+use crate::finish::replace;
+use crate::lock::JobLock;
+use crate::spool::{SpoolDir, sync_dir};
+use crate::start::Job;
+
+/// What stays: neither has a word of a request or an answer.
+const KEPT: [&str; 3] = [NOTE, "manifest.json", "limits.json"];
+
+const NOTE: &str = "purged.json";
+
+/// What was removed, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What there is to purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// When the files of a job were purged, if they were.
+///
+/// # Errors
+/// If the note of it cannot be read.
+pub fn purged(spool: &SpoolDir) -> Result<Option<Purged>, EngineError> {
+    let path = spool.root().join(NOTE);
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(EngineError::io("read", &path))?,
+    };
+    let note = serde_json::from_slice(&bytes);
+    note.map(Some).map_err(|error| EngineError::Damaged {
+        path,
+        detail: error.to_string(),
+    })
+}
+
+/// The requests and answers of a job that are on the disk.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn content(spool: &SpoolDir) -> Result<Content, EngineError> {
+    let mut content = Content::default();
+    for entry in entries(spool.root())? {
+        measure(&entry, &mut content)?;
+    }
+    Ok(content)
+}
+
+/// Removes the requests and answers of a job that has finished or was given up.
+///
+/// # Errors
+/// If the job can still be resumed, another process has it, or a file cannot be removed; then the same
+/// call goes on.
+pub fn purge(
+    data_dir: &Path,
+    record: &JobRecord,
+    spool: &SpoolDir,
+    now: Timestamp,
+) -> Result<Content, EngineError> {
+    if record.state == JobState::Open {
+        let (name, run) = (record.name.clone(), record.run);
+        return Err(EngineError::Unfinished { name, run });
+    }
+    let _lock = JobLock::take(&data_dir.join("locks"), &record.name)?;
+    remove_content(spool, now)
+}
+
+/// The same for a job that is held and has just come to its end.
+///
+/// # Errors
+/// If a file cannot be removed.
+pub fn purge_held(job: &Job, now: Timestamp) -> Result<Content, EngineError> {
+    remove_content(&job.spool, now)
+}
+
+fn remove_content(spool: &SpoolDir, now: Timestamp) -> Result<Content, EngineError> {
+    let found = content(spool)?;
+    if found.files == 0 && purged(spool)?.is_some() {
+        return Ok(found);
+    }
+    // What an interrupted purge had removed before is in its note.
+    let before = purged(spool)?;
+    let note = Purged {
+        at: now.to_string(),
+        files: found.files,
+        bytes: found.bytes,
+    };
+    let note = serde_json::to_vec(&before.unwrap_or(note)).expect("a note has only string keys");
+    replace(&spool.root().join(NOTE), &note)?;
+    for entry in entries(spool.root())? {
+        let removed = if entry.is_dir() {
+            std::fs::remove_dir_all(&entry)
+        } else {
+            std::fs::remove_file(&entry)
+        };
+        removed.map_err(EngineError::io("remove", &entry))?;
+    }
+    sync_dir(spool.root()).map_err(EngineError::io("write", spool.root()))?;
+    Ok(found)
+}
+
+/// Everything in the directory of a job but what stays; nothing if there is no directory.
+fn entries(root: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let list = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list.map_err(EngineError::io("read", root))?,
+    };
+    let mut found = Vec::new();
+    for entry in list {
+        let entry = entry.map_err(EngineError::io("read", root))?;
+        if !KEPT.iter().any(|kept| entry.file_name() == *kept) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn measure(path: &Path, content: &mut Content) -> Result<(), EngineError> {
+    let meta = path
+        .symlink_metadata()
+        .map_err(EngineError::io("read", path))?;
+    if !meta.is_dir() {
+        content.files += 1;
+        content.bytes += meta.len();
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path).map_err(EngineError::io("read", path))? {
+        measure(
+            &entry.map_err(EngineError::io("read", path))?.path(),
+            content,
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> (tempfile::TempDir, SpoolDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let spool = SpoolDir::new(temp.path().join("job"));
+        spool.create().unwrap();
+        for file in ["rows/00000.seg", "frames.bin", "manifest.json"] {
+            std::fs::write(spool.root().join(file), "12345").unwrap();
+        }
+        (temp, spool)
+    }
+
+    #[test]
+    fn what_has_content_goes_and_the_manifest_stays() {
+        let (_temp, spool) = job();
+        let removed = remove_content(&spool, Timestamp::from_micros(0)).unwrap();
+        assert_eq!((removed.files, removed.bytes), (2, 10));
+        let mut left: Vec<_> = std::fs::read_dir(spool.root())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["manifest.json", NOTE]);
+        assert_eq!(content(&spool).unwrap(), Content::default());
+    }
+
+    #[test]
+    fn a_purge_that_was_interrupted_is_told_and_finished() {
+        let (_temp, spool) = job();
+        let note = Purged {
+            at: Timestamp::from_micros(0).to_string(),
+            files: 2,
+            bytes: 10,
+        };
+        let bytes = serde_json::to_vec(&note).unwrap();
+        replace(&spool.root().join(NOTE), &bytes).unwrap();
+        std::fs::remove_file(spool.root().join("frames.bin")).unwrap();
+        assert_eq!(purged(&spool).unwrap(), Some(note.clone()));
+        let later = Timestamp::from_micros(9_000_000);
+        assert_eq!(remove_content(&spool, later).unwrap().files, 1);
+        assert_eq!(purged(&spool).unwrap(), Some(note));
+        assert_eq!(remove_content(&spool, later).unwrap().files, 0);
+    }
+}
