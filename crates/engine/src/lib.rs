@@ -32,6 +32,7 @@ pub mod reports;
 pub mod run;
 mod sample;
 pub mod settle;
+mod sorted;
 pub mod spec;
 pub mod spool;
 pub mod start;
