@@ -112,6 +112,19 @@ pub enum EngineError {
         /// The budget.
         budget: Usd,
     },
+    /// An earlier life of the job has paid for a batch, and did or did not share the answers of identical
+    /// rows, otherwise than this one.
+    #[error(
+        "batch {batch} was made by this job {} identical rows shared an answer, and its rows cannot be \
+         told from those of this run",
+        if *shared == 0 { "when" } else { "before any of its" }
+    )]
+    CutOtherwise {
+        /// The batch.
+        batch: String,
+        /// Rows that share an answer in this run.
+        shared: u64,
+    },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
         "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
@@ -163,6 +176,17 @@ impl EngineError {
                 "raise `limits.budget_usd` or `--budget` to {worst} at the least, or lower \
                  `max_tokens`: what a row can cost is set aside before it is sent"
             ),
+            Self::CutOtherwise { shared, .. } => {
+                let then = if *shared == 0 {
+                    "`--reuse identical`"
+                } else {
+                    "`--reuse none`"
+                };
+                format!(
+                    "start it with {then}, as it was then, and a new `--data-dir DIR`: what was paid is \
+                     found there; `--fresh` pays for it again"
+                )
+            }
             Self::Retained { .. } => {
                 "start again with `--fresh`, which makes the calls one by one, or leave \
                  `limits.zero_data_retention` out"

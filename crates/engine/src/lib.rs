@@ -29,6 +29,7 @@ pub mod progress;
 pub mod reconcile;
 pub mod recover;
 pub mod reports;
+pub mod reuse;
 pub mod run;
 mod sample;
 pub mod settle;

@@ -1,8 +1,8 @@
 //! Opening a job: is it new, unfinished or finished? A new one is read into the spool, planned and
 //! cut into shards; nothing is sent before it is in the store.
 //!
-//! The same job is the same name and the same rendered requests. Limits, deadline and output may
-//! change between runs of it. Leaves out the running (`run`) and the end (`finish`).
+//! The same job is the same name and the same rendered requests. Limits, deadline, output and which
+//! answers are reused may change between runs of it; an unfinished run goes on as it was cut. Leaves out the running (`run`) and the end (`finish`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use crate::planned::{cut_plan, decide, group_levels, read, workload};
 use crate::probe::{Rest, cut_probe};
 use crate::progress::Report;
 use crate::recover::standing;
+use crate::reuse::earlier_runs;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
 
@@ -245,7 +246,12 @@ fn open_blocking(
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
     let now = engine.now();
-    let ingested = read(&spec, &engine.book, now, Some(&spool), report)?;
+    let earlier = if spec.reuse.earlier_runs {
+        earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?
+    } else {
+        Vec::new()
+    };
+    let ingested = read(&spec, &engine.book, now, &earlier, Some(&spool), report)?;
     let params_digest = hex(&ingested.params_digest);
     if let Some(record) = &latest
         && !choice.fresh
@@ -387,7 +393,8 @@ impl FreshJob {
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
-        let id = job_id(&spec.name, &params_digest, self.run);
+        let from = Cut::of(ingested.shared());
+        let id = job_id(&spec.name, &params_digest, self.run, from);
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -411,9 +418,13 @@ impl FreshJob {
         crate::spool::sync_dir(&engine.jobs_dir())
             .map_err(EngineError::io("write", &engine.jobs_dir()))?;
         let scout = self.run == 1;
+        let (shared, taken_over) = (ingested.shared(), ingested.taken_over());
         let facts = JobFacts {
             models: ingested.models,
             rows: ingested.rows,
+            shared,
+            taken_over,
+            betas: spec.betas,
             invalid: ingested.invalid,
             route: String::new(),
             variant: String::new(),
@@ -467,9 +478,9 @@ fn answered_rows(
     facts: &JobFacts,
 ) -> Result<u64, EngineError> {
     let spool = engine.spool(&record.id);
-    let mut rows = facts.invalid;
+    let mut settled = 0;
     for shard in engine.store.shards(&record.id)? {
-        rows += match &shard.state {
+        settled += match &shard.state {
             ShardState::Settled(tally) => tally.outcomes.total(),
             ShardState::Running => {
                 let (tally, _) = standing(&spool, &shard, &engine.book, &facts.models)?;
@@ -478,7 +489,7 @@ fn answered_rows(
             _ => 0,
         };
     }
-    Ok(rows)
+    Ok(facts.done(settled))
 }
 
 fn refuse_unbounded(
@@ -519,14 +530,46 @@ fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// Which rows a job was cut into shards from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Every row that can be sent.
+    Whole,
+    /// Of identical rows only the first.
+    Distinct,
+}
+
+impl Cut {
+    /// That of a job in which so many rows share an answer.
+    pub(crate) fn of(shared: u64) -> Self {
+        if shared == 0 {
+            Self::Whole
+        } else {
+            Self::Distinct
+        }
+    }
+
+    /// The one that another setting makes.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Whole => Self::Distinct,
+            Self::Distinct => Self::Whole,
+        }
+    }
+}
+
 /// The id of a run: the same job started on an empty disk gets the same id, and so finds the
-/// batches that it made before.
-fn job_id(name: &str, params_digest: &str, run: u32) -> JobId {
+/// batches that it made before. Rows that share an answer are cut into other shards, whose numbers must
+/// not be taken for those of the whole job.
+pub(crate) fn job_id(name: &str, params_digest: &str, run: u32, cut: Cut) -> JobId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(name.len() as u64).to_le_bytes());
     hasher.update(name.as_bytes());
     hasher.update(params_digest.as_bytes());
     hasher.update(&run.to_le_bytes());
+    if cut == Cut::Distinct {
+        hasher.update(b"distinct");
+    }
     JobId::of_digest(hasher.finalize().as_bytes())
 }
 

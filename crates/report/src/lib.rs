@@ -19,4 +19,4 @@ pub use plan::{PlanContext, plan_text};
 pub use prices::prices_text;
 pub use replay::{CAUSES, ReplayLine, ReplayView, replay_text};
 pub use status::{ShardCount, StatusView, status_text};
-pub use summary::{Summary, summary_text};
+pub use summary::{ReusedRows, Summary, summary_text};

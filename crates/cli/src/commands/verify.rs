@@ -46,6 +46,9 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings) -> Result<Exit, Exp
     })
 }
 
+/// Said only of jobs that have such rows.
+const REUSED: &str = "rows were not sent, and show the answer to the same request";
+
 fn text(record: &JobRecord, verdict: &Verdict) -> String {
     let proved = &verdict.proved;
     let mut text = format!(
@@ -57,6 +60,7 @@ fn text(record: &JobRecord, verdict: &Verdict) -> String {
             proved.requests,
             "requests are those that were read from the input",
         ),
+        (proved.reused, REUSED),
         (
             proved.lines,
             "lines of the output were made again, and are the same",
@@ -66,7 +70,9 @@ fn text(record: &JobRecord, verdict: &Verdict) -> String {
             "answers were priced again from the usage that they report",
         ),
     ] {
-        let _ = writeln!(text, "{number:>12}  {what}");
+        if number > 0 || what != REUSED {
+            let _ = writeln!(text, "{number:>12}  {what}");
+        }
     }
     let cost = format!("${}", proved.cost.to_decimal());
     if verdict.doubts.is_empty() {

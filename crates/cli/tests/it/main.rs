@@ -13,6 +13,7 @@ mod over_http;
 mod plan_schema;
 mod reorder;
 mod replay;
+mod reuse;
 mod sandbox;
 mod simulator;
 mod tables;

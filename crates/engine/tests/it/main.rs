@@ -16,6 +16,7 @@ mod forest;
 mod lab;
 mod promises;
 mod reconcile;
+mod reuse;
 mod scenarios;
 mod traps;
 mod waste;
