@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offpeak_core::units::Usd;
 use offpeak_engine::finish::Manifest;
-use offpeak_engine::spec::Reuse;
+use offpeak_engine::spec::{Need, Reuse};
 use offpeak_sim::{Config, Faults, RowFaults};
 use serde_json::Value;
 
@@ -148,11 +148,19 @@ fn identical_rows_cost_what_the_distinct_ones_cost() {
             Reuse::default(),
         );
         let reference = finished(&mut once);
+        let answers = lines(&once);
         let mut lab = lab(seed, Config::default(), &questions, IDENTICAL);
         let manifest = finished(&mut lab);
         let lines = check(&lab, &manifest, questions.len());
         let sent = check_shared(&lines, &questions);
         assert_eq!(lab.billed(), sent);
+        let places = distinct(&questions);
+        for (line, question) in lines.iter().zip(&questions) {
+            let place = places.iter().position(|other| other == question).unwrap();
+            for member in ["status", "text", "usage"] {
+                assert_eq!(line[member], answers[place][member]);
+            }
+        }
         assert_eq!(manifest.cost_picousd, reference.cost_picousd);
         assert_eq!(lab.bill(), manifest.cost_picousd);
         let saved = manifest.reused.identical;
@@ -207,6 +215,44 @@ fn nothing_is_sent_twice_whenever_it_crashes_and_whatever_fails() {
     }
     assert!(crashed > 5, "{crashed}");
     assert!(failed > 0, "no row failed");
+}
+
+#[test]
+fn calls_that_are_awaited_and_rows_that_go_ahead_are_shared_too() {
+    let questions = draw(77);
+    for (need, probe) in [
+        (Need::Seconds, None),
+        (Need::Whenever, Some(3)),
+        (Need::Seconds, Some(3)),
+    ] {
+        let mut lab = lab(12, Config::default(), &questions, IDENTICAL);
+        (lab.spec.need, lab.probe) = (need, probe);
+        let manifest = finished(&mut lab);
+        let lines = check(&lab, &manifest, questions.len());
+        assert_eq!(lab.billed(), check_shared(&lines, &questions));
+        assert_eq!(lab.bill(), manifest.cost_picousd);
+    }
+}
+
+#[test]
+fn a_budget_is_about_the_rows_that_are_sent() {
+    let mut long = asking(&[1, 2]).replace("No. 1?", &"long ".repeat(40_000));
+    let mut lab = lab(13, Config::default(), &[], EARLIER);
+    std::fs::write(&lab.spec.source.input, &long).unwrap();
+    let first = finished(&mut lab);
+    assert!(first.all_succeeded());
+    // Enough for a short row, and too little for what the long one can cost.
+    lab.spec.budget = Some(Usd::from_pico(5_000_000_000));
+    long.push_str(&asking(&[3]).replace("row 0", "row 2"));
+    std::fs::write(&lab.spec.source.input, &long).unwrap();
+    let second = finished(&mut lab);
+    check(&lab, &second, 3);
+    assert_eq!(second.reused.earlier_runs.rows, 2);
+    lab.spec.reuse = Reuse::default();
+    lab.choice.fresh = true;
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lab.live(None)));
+    let words = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(words.contains("BudgetBelowRow"), "{words}");
 }
 
 #[test]
