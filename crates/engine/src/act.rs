@@ -25,7 +25,7 @@ use crate::journal_writer::JournalWriter;
 use crate::recover::Recovered;
 use crate::settle::{Results, SettleContext, read_results, settle_batch, settle_sync};
 use crate::spool::{RefsReader, RowRef, SpoolDir, SpoolError, SpoolReader};
-use crate::start::{Cut, Engine, Job, job_id};
+use crate::start::{Engine, Job};
 use crate::sync_call::{self, SyncCall};
 use crate::transfer::{DownloadError, download, fit, measure_body, stream_body};
 use crate::upstream::{Failure, Upstream, created_at};
@@ -39,8 +39,6 @@ const FETCH: u32 = 512;
 pub(crate) struct Actor {
     engine: Engine,
     job: JobId,
-    /// The id that the job has with the other setting of `identical`.
-    cut_otherwise: JobId,
     facts: JobFacts,
     created_at: Timestamp,
     budget: Option<Usd>,
@@ -63,12 +61,6 @@ impl Actor {
             journal: JournalWriter::start(job.spool.clone()),
             engine,
             job: job.record.id.clone(),
-            cut_otherwise: job_id(
-                &job.record.name,
-                &job.record.params_digest,
-                job.record.run,
-                Cut::of(job.facts.shared).other(),
-            ),
             facts: job.facts.clone(),
             created_at: job.record.created_at,
             budget: job.settings.budget,
@@ -220,11 +212,9 @@ impl Actor {
                         rows,
                         batch: batch.id,
                     }),
-                    Ok(Some(mark)) if mark.job == self.cut_otherwise => {
-                        return Err(EngineError::CutOtherwise {
-                            batch: batch.id.to_string(),
-                            shared: self.facts.shared,
-                        });
+                    Ok(Some(mark)) if mark.job.sends_other_rows_than(&self.job) => {
+                        let batch = batch.id.to_string();
+                        return Err(EngineError::SentOtherRows { batch });
                     }
                     Ok(_) => {}
                     Err(_) if !all || !sizes.contains(&rows) => {}

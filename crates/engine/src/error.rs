@@ -112,18 +112,14 @@ pub enum EngineError {
         /// The budget.
         budget: Usd,
     },
-    /// An earlier life of the job has paid for a batch, and did or did not share the answers of identical
-    /// rows, otherwise than this one.
+    /// An earlier life of the job has paid for a batch when it sent other rows than this one does.
     #[error(
-        "batch {batch} was made by this job {} identical rows shared an answer, and its rows cannot be \
-         told from those of this run",
-        if *shared == 0 { "when" } else { "before any of its" }
+        "batch {batch} was made by this job when it sent other rows: `[reuse]` was set otherwise, or \
+         answers of earlier runs were there that are gone"
     )]
-    CutOtherwise {
+    SentOtherRows {
         /// The batch.
         batch: String,
-        /// Rows that share an answer in this run.
-        shared: u64,
     },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
@@ -176,17 +172,9 @@ impl EngineError {
                 "raise `limits.budget_usd` or `--budget` to {worst} at the least, or lower \
                  `max_tokens`: what a row can cost is set aside before it is sent"
             ),
-            Self::CutOtherwise { shared, .. } => {
-                let then = if *shared == 0 {
-                    "`--reuse identical`"
-                } else {
-                    "`--reuse none`"
-                };
-                format!(
-                    "start it with {then}, as it was then, and a new `--data-dir DIR`: what was paid is \
-                     found there; `--fresh` pays for it again"
-                )
-            }
+            Self::SentOtherRows { .. } => "what was paid is found with `[reuse]` as it was then and a new \
+                 `--data-dir DIR`, or with the data directory of then put back; `--fresh` pays for it again"
+                .to_owned(),
             Self::Retained { .. } => {
                 "start again with `--fresh`, which makes the calls one by one, or leave \
                  `limits.zero_data_retention` out"

@@ -393,8 +393,11 @@ impl FreshJob {
             ..
         } = self;
         let params_digest = hex(&ingested.params_digest);
-        let from = Cut::of(ingested.shared());
-        let id = job_id(&spec.name, &params_digest, self.run, from);
+        let id = job_id(&spec.name, &params_digest, self.run);
+        let id = match ingested.unsent {
+            Some(unsent) => id.of_part(&unsent),
+            None => id,
+        };
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -530,46 +533,14 @@ fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Which rows a job was cut into shards from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// Every row that can be sent.
-    Whole,
-    /// Of identical rows only the first.
-    Distinct,
-}
-
-impl Cut {
-    /// That of a job in which so many rows share an answer.
-    pub(crate) fn of(shared: u64) -> Self {
-        if shared == 0 {
-            Self::Whole
-        } else {
-            Self::Distinct
-        }
-    }
-
-    /// The one that another setting makes.
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Whole => Self::Distinct,
-            Self::Distinct => Self::Whole,
-        }
-    }
-}
-
 /// The id of a run: the same job started on an empty disk gets the same id, and so finds the
-/// batches that it made before. Rows that share an answer are cut into other shards, whose numbers must
-/// not be taken for those of the whole job.
-pub(crate) fn job_id(name: &str, params_digest: &str, run: u32, cut: Cut) -> JobId {
+/// batches that it made before.
+fn job_id(name: &str, params_digest: &str, run: u32) -> JobId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(name.len() as u64).to_le_bytes());
     hasher.update(name.as_bytes());
     hasher.update(params_digest.as_bytes());
     hasher.update(&run.to_le_bytes());
-    if cut == Cut::Distinct {
-        hasher.update(b"distinct");
-    }
     JobId::of_digest(hasher.finalize().as_bytes())
 }
 

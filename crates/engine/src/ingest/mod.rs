@@ -88,6 +88,8 @@ pub struct Ingested {
     pub earlier: Unsent,
     /// Which of these are not sent.
     pub reuse: Reuse,
+    /// BLAKE3 over the numbers of the rows that are not sent; `None` if all are that can be.
+    pub unsent: Option<[u8; 32]>,
     /// The row to be sent that can cost most on the sync lane: its line, and how much.
     pub dearest: Option<(u64, Usd)>,
     /// The first rows that cannot be sent, at most 20.
@@ -319,6 +321,9 @@ fn finish(
     };
     count().map_err(|source| sink::run_error(into, source))?;
     let groups = census.finish();
+    let unsent = found
+        .digest()
+        .map_err(|source| sink::run_error(into, source))?;
     if let Some(dir) = into {
         let index = write_index(dir, &mut ways, &mut found, &groups);
         disk_bytes += index.map_err(sink::write_error(dir, None))?;
@@ -341,6 +346,7 @@ fn finish(
         identical: found.identical,
         earlier: found.earlier,
         reuse,
+        unsent,
         invalid_examples: problems.examples,
         disk_bytes,
         sample: sample.finish(),

@@ -289,6 +289,21 @@ impl Found {
         Ok(UnsentRows { unsent, next })
     }
 
+    /// Tells one choice of rows from another; `None` if all are sent.
+    pub(super) fn digest(&mut self) -> io::Result<Option<[u8; 32]>> {
+        let mut unsent = self.unsent.iter()?;
+        let mut row = next_row(&mut unsent)?;
+        if row.is_none() {
+            return Ok(None);
+        }
+        let mut hasher = blake3::Hasher::new();
+        while let Some(number) = row {
+            hasher.update(&number.to_le_bytes());
+            row = next_row(&mut unsent)?;
+        }
+        Ok(Some(*hasher.finalize().as_bytes()))
+    }
+
     /// Writes the outcomes of the rows that are not sent, and copies the answers that are taken over;
     /// returns the bytes that takes.
     pub(super) fn write(

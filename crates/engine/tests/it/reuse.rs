@@ -417,7 +417,7 @@ fn an_empty_disk_finds_what_it_paid_if_it_shares_as_it_did_and_else_says_so() {
         lab.spec.reuse = now;
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lab.live(None)));
         let words = *panic.unwrap_err().downcast::<String>().unwrap();
-        assert!(words.contains("CutOtherwise"), "{words}");
+        assert!(words.contains("SentOtherRows"), "{words}");
         lab.lose_the_disk();
         lab.spec.reuse = then;
         let manifest = finished(&mut lab);

@@ -110,6 +110,7 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(&dealt, &unsent);
+        prop_assert_eq!(found.digest().unwrap().is_some(), !unsent.is_empty());
         let mut asked = found.rows().unwrap();
         for row in 0..rows.len() as u64 {
             let expected = unsent.iter().any(|(unsent, _)| *unsent == row);
