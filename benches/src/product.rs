@@ -13,7 +13,7 @@ use offpeak_engine::ingest::{Ingested, ingest};
 use offpeak_engine::output::write_output;
 use offpeak_engine::settle::{SettleContext, read_results, settle_batch};
 use offpeak_engine::spec::{
-    FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template,
+    FieldsIn, InputShape, JobSpec, Need, OnInvalid, Reuse, Source, TableFormat, Template,
 };
 use offpeak_engine::spool::SpoolDir;
 
@@ -54,7 +54,7 @@ pub(crate) fn ingest_csv(input: &Path, dir: &str) -> anyhow::Result<(u64, u64)> 
 
 fn into_spool(spec: &JobSpec, spool: &SpoolDir) -> anyhow::Result<(Ingested, Vec<Shard>)> {
     spool.create()?;
-    let ingested = ingest(spec, Book::embedded(), now()?, Some(spool), &|_| {})?;
+    let ingested = ingest(spec, Book::embedded(), now()?, &[], Some(spool), &|_| {})?;
     if ingested.invalid > 0 {
         bail!(
             "{} rows are invalid, such as {:?}",
@@ -91,6 +91,7 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         overwrite: false,
         on_invalid: OnInvalid::Stop,
         on_unknown: OnUnknown::Wait,
+        reuse: Reuse::default(),
     }
 }
 

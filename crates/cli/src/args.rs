@@ -102,6 +102,9 @@ pub(crate) struct JobArgs {
     /// alike, so that more can be cached; it can change answers
     #[arg(long, value_name = "WHAT")]
     pub(crate) reorder: Option<Reorder>,
+    /// Which answers serve more than one row [default: as in the job file, or none]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) reuse: Option<Reuse>,
     /// Where token counts come from [default: estimate]
     #[arg(long, value_name = "HOW")]
     pub(crate) count: Option<Count>,
@@ -536,6 +539,19 @@ pub(crate) enum OnInvalid {
 pub(crate) enum Reorder {
     /// The fields of each row; rows keep their places
     Fields,
+}
+
+/// Which answers serve more than one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reuse {
+    /// Of rows with the same request one is sent, and the others share its answer
+    Identical,
+    /// What a finished run of this job has answered is taken over
+    EarlierRuns,
+    /// Both
+    All,
+    /// Every row is sent
+    None,
 }
 
 /// `8h`, or `none`.

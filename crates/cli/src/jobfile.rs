@@ -11,7 +11,9 @@ use std::path::{Component, Path, PathBuf};
 
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
-use offpeak_engine::spec::{FieldsIn, InputShape, Need, OnInvalid, Source, TableFormat, Template};
+use offpeak_engine::spec::{
+    FieldsIn, InputShape, Need, OnInvalid, Reuse, Source, TableFormat, Template,
+};
 use toml::de::DeTable;
 
 use crate::error::ExpectedError;
@@ -38,6 +40,7 @@ const KEYS: &Places = &[
             "params",
             "latency",
             "limits",
+            "reuse",
         ],
     ),
     ("latency", &["needs", "deadline"]),
@@ -51,6 +54,7 @@ const KEYS: &Places = &[
             "keep",
         ],
     ),
+    ("reuse", &["identical", "earlier_runs"]),
 ];
 
 /// Request members that [params] must not have, and where they come from instead.
@@ -82,6 +86,7 @@ pub(crate) struct JobFile {
     pub(crate) delete_upstream: bool,
     pub(crate) kept_for: Option<Span>,
     pub(crate) on_invalid: Option<OnInvalid>,
+    pub(crate) reuse: Reuse,
 }
 
 /// Reads a job file and the files with prompts that it names.
@@ -141,6 +146,10 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
         delete_upstream: flag("delete_upstream")?,
         kept_for: limits.as_ref().map_or(Ok(None), kept_for)?,
         on_invalid: on_invalid(&top)?,
+        reuse: match top.section("reuse")? {
+            Some(section) => reuse(&section)?,
+            None => Reuse::default(),
+        },
     })
 }
 
@@ -318,6 +327,15 @@ fn need(latency: &Section<'_>) -> Result<Option<Need>, ExpectedError> {
                 .hint("for no deadline write deadline = \"none\"")),
         },
     }
+}
+
+fn reuse(reuse: &Section<'_>) -> Result<Reuse, ExpectedError> {
+    reuse.only(KEYS)?;
+    let flag = |key| reuse.flag(key).map(Option::unwrap_or_default);
+    Ok(Reuse {
+        identical: flag("identical")?,
+        earlier_runs: flag("earlier_runs")?,
+    })
 }
 
 fn on_invalid(top: &Section<'_>) -> Result<Option<OnInvalid>, ExpectedError> {
@@ -560,6 +578,14 @@ mod tests {
             (
                 &format!("{table}on_invalid = 'maybe'\n"),
                 "line 6: `on_invalid` must be",
+            ),
+            (
+                &format!("{table}[reuse]\nidentical = 1\n"),
+                "line 7: `reuse.identical` must be true or false, not a whole number",
+            ),
+            (
+                &format!("{table}[reuse]\nidentic = true\n"),
+                "line 7: unknown key `reuse.identic`\n\nhint: did you mean `identical`?",
             ),
             (
                 &format!("{table}betas = 'one'\n"),

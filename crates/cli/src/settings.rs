@@ -13,7 +13,7 @@ use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
 use offpeak_engine::count::Counting;
-use offpeak_engine::spec::{FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source};
+use offpeak_engine::spec::{FieldsIn, InputShape, JobSpec, Need, OnInvalid, Reuse, Source};
 use offpeak_engine::start::Choice;
 
 use crate::args::{self, Deadline, GlobalArgs, JobArgs, RunArgs};
@@ -240,6 +240,13 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         Some(args::OnInvalid::Skip) => Some(OnInvalid::Skip),
         None => file.on_invalid,
     };
+    let reuse = match args.reuse {
+        Some(args::Reuse::Identical) => reusing(true, false),
+        Some(args::Reuse::EarlierRuns) => reusing(false, true),
+        Some(args::Reuse::All) => reusing(true, true),
+        Some(args::Reuse::None) => reusing(false, false),
+        None => file.reuse,
+    };
     let mut source = file.source;
     if let Some(args::Reorder::Fields) = args.reorder {
         reorder_fields(&mut source)?;
@@ -258,7 +265,15 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         overwrite: false,
         on_invalid: on_invalid.unwrap_or(OnInvalid::Stop),
         on_unknown: file.on_unknown,
+        reuse,
     })
+}
+
+fn reusing(identical: bool, earlier_runs: bool) -> Reuse {
+    Reuse {
+        identical,
+        earlier_runs,
+    }
 }
 
 fn reorder_fields(source: &mut Source) -> Result<(), ExpectedError> {
@@ -297,6 +312,7 @@ fn bare(input: &Path) -> JobFile {
         delete_upstream: false,
         kept_for: None,
         on_invalid: None,
+        reuse: Reuse::default(),
     }
 }
 

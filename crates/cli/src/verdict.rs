@@ -8,10 +8,11 @@ use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_engine::facts::JobFacts;
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::run::Upstream;
 use offpeak_engine::spec::Need;
-use offpeak_report::Summary;
+use offpeak_report::{ReusedRows, Summary};
 use offpeak_wire::error::ErrorKind;
 
 use crate::env;
@@ -63,6 +64,11 @@ pub(crate) fn summary(manifest: &Manifest, need: Need) -> Summary {
             cache_write_tokens: manifest.cache_write_tokens,
             output_tokens: manifest.output_tokens,
             ..Tally::default()
+        },
+        reused: ReusedRows {
+            identical: manifest.reused.identical.rows,
+            earlier_runs: manifest.reused.earlier_runs.rows,
+            saved: manifest.reused.saved(),
         },
         duration,
         spare,
@@ -304,7 +310,13 @@ pub(crate) fn stopped_summary(
         job: job.record.id.clone(),
         route: route(&job.facts.route),
         rows: job.facts.rows,
-        tally: with_invalid(tally, job.facts.invalid),
+        tally: with_unsent(tally, &job.facts),
+        reused: ReusedRows {
+            identical: job.facts.shared,
+            earlier_runs: job.facts.taken_over,
+            // What the answers cost is added up when the output is written.
+            saved: Usd::ZERO,
+        },
         duration,
         spare,
         stopped: Some(stopped.why.clone()),
@@ -316,11 +328,13 @@ pub(crate) fn stopped_summary(
     }
 }
 
-/// The machine counts what it sent; invalid rows have their outcome from the start.
-pub(crate) fn with_invalid(mut tally: Tally, invalid: u64) -> Tally {
+/// The machine counts what it sent; invalid rows and those that an earlier run has answered have their
+/// outcome from the start.
+fn with_unsent(mut tally: Tally, facts: &JobFacts) -> Tally {
     let settled = tally.outcomes;
     tally.outcomes = outcomes(|class| match class {
-        OutcomeClass::Invalid => settled.of(class) + invalid,
+        OutcomeClass::Invalid => settled.of(class) + facts.invalid,
+        OutcomeClass::Succeeded => settled.of(class) + facts.taken_over,
         _ => settled.of(class),
     });
     tally

@@ -216,6 +216,10 @@ impl Actor {
                         rows,
                         batch: batch.id,
                     }),
+                    Ok(Some(mark)) if mark.job.sends_other_rows_than(&self.job) => {
+                        let batch = batch.id.to_string();
+                        return Err(EngineError::SentOtherRows { batch });
+                    }
                     Ok(_) => {}
                     Err(_) if !all || !sizes.contains(&rows) => {}
                     Err(_) => found.suspects.push(batch.id),

@@ -90,7 +90,7 @@ pub(crate) fn each_answer(
         let answer = Answer::read(&message).map_err(Unreadable::at(&path))?;
         let sent_at = match kept_in {
             KeptIn::Journal(_) => Some(sent_at(&file, kept.offset).map_err(Unreadable::at(&path))?),
-            KeptIn::Results(_) | KeptIn::Nowhere => None,
+            KeptIn::Results(_) | KeptIn::Earlier | KeptIn::Nowhere => None,
         };
         let meta = spooled.meta(kept.at).map_err(Unreadable::at(rows))?;
         let asked = prices.models.get(usize::from(meta.model));

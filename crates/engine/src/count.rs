@@ -24,6 +24,7 @@ use crate::history::recall;
 use crate::lint::warnings;
 use crate::planned::{Planned, decide, read};
 use crate::progress::{Progress, Report};
+use crate::reuse::earlier_runs;
 use crate::sample::choose;
 use crate::spec::JobSpec;
 use crate::spool::{RowAt, RowMarks, SpoolDir, SpoolError, SpoolReader};
@@ -170,6 +171,7 @@ async fn plan_in(
     spool: &SpoolDir,
 ) -> Result<(Planned, Counts), EngineError> {
     let now = engine.now();
+    let earlier = earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?;
     let ingested = {
         let (spec, book) = (spec.clone(), engine.book.clone());
         let (spool, report) = (spool.clone(), report.clone());
@@ -178,7 +180,7 @@ async fn plan_in(
             spool
                 .create()
                 .map_err(EngineError::io("create", spool.root()))?;
-            read(&spec, &book, now, Some(&spool), &report)
+            read(&spec, &book, now, &earlier, Some(&spool), &report)
         })
         .await?
     };

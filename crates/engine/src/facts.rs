@@ -50,6 +50,15 @@ pub struct JobFacts {
     pub answer_seconds: i64,
     /// The first row whose input has no upper bound, and why; a budget cannot be kept with it.
     pub unbounded: Option<(u64, String)>,
+    /// Rows that share the answer of an identical row, so they are in no shard.
+    #[serde(default)]
+    pub shared: u64,
+    /// Rows whose answer was taken over from an earlier run.
+    #[serde(default)]
+    pub taken_over: u64,
+    /// `anthropic-beta` names of the requests, when the job was made.
+    #[serde(default)]
+    pub betas: Vec<String>,
     /// Only the probe was planned and cut so far.
     #[serde(default)]
     pub probing: bool,
@@ -61,6 +70,24 @@ pub struct JobFacts {
 }
 
 impl JobFacts {
+    /// Rows that have their outcome once so many were settled. Those that share an answer have it with the
+    /// last of the others.
+    #[must_use]
+    pub fn done(&self, settled: u64) -> u64 {
+        let done = settled + self.invalid + self.taken_over;
+        if done + self.shared == self.rows {
+            self.rows
+        } else {
+            done
+        }
+    }
+
+    /// Rows that are sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.rows - self.invalid - self.shared - self.taken_over
+    }
+
     /// The same with another plan.
     pub(crate) fn planned(self, plan: &Plan) -> Self {
         Self {

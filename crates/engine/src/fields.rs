@@ -12,6 +12,7 @@ use crate::error::EngineError;
 use crate::ingest::{BLOCK_FRAMING, FieldUse, IngestError, Ingested};
 use crate::planned::{Planned, plan_only};
 use crate::progress::Report;
+use crate::reuse::EarlierRun;
 use crate::spec::{FieldsIn, InputShape, JobSpec};
 
 /// What an order per row brings where it is in use. `None` where it is not.
@@ -59,6 +60,7 @@ pub fn compare(
     spec: &JobSpec,
     planned: &Planned,
     book: &Book,
+    earlier: &[EarlierRun],
     evidence: &Evidence,
     now: Timestamp,
     report: &Report,
@@ -72,7 +74,7 @@ pub fn compare(
     if let InputShape::Table { template, .. } = &mut spec.source.shape {
         template.fields = other;
     }
-    let other = match plan_only(&spec, book, evidence.clone(), now, report) {
+    let other = match plan_only(&spec, book, earlier, evidence.clone(), now, report) {
         Ok(other) => other,
         Err(error @ EngineError::Ingest(IngestError::Read { .. })) => return Err(error),
         Err(_) => return Ok(None),

@@ -18,6 +18,7 @@ use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::facts::GroupFacts;
 use crate::output::write_output;
+use crate::reuse::{Reused, Spared};
 use crate::spool::SpoolDir;
 use crate::start::{Job, hex};
 
@@ -53,6 +54,9 @@ pub struct Manifest {
     pub rows_out: u64,
     /// Rows by outcome.
     pub outcomes: BTreeMap<String, u64>,
+    /// Of these, the rows that were not sent because there was an answer already.
+    #[serde(default, skip_serializing_if = "ReusedFacts::is_empty")]
+    pub reused: ReusedFacts,
     /// The route that the plan took.
     pub route: String,
     /// The same with its marks and how the cache was first filled.
@@ -121,6 +125,40 @@ pub struct Wasted {
     pub rows: u64,
     /// What its answers cost.
     pub cost_picousd: Usd,
+}
+
+/// Rows that were not sent because there was an answer already. Their lines say that they cost nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReusedFacts {
+    /// Those that share the answer of an identical row of the job.
+    pub identical: Spared,
+    /// Those that an earlier run of the job has answered.
+    pub earlier_runs: Spared,
+}
+
+impl ReusedFacts {
+    fn of(reused: &Reused) -> Self {
+        Self {
+            identical: reused.identical,
+            earlier_runs: reused.earlier,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.identical.rows + self.earlier_runs.rows
+    }
+
+    /// What it would have cost about to send them too.
+    #[must_use]
+    pub fn saved(&self) -> Usd {
+        self.identical.cost + self.earlier_runs.cost
+    }
 }
 
 /// The part of a job that travelled one route.
@@ -211,6 +249,15 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
                 cost_picousd: batch.cost,
             })
             .collect();
+        for (class, rows) in output.reused.outcomes.iter() {
+            *outcomes.entry(class.as_str().to_owned()).or_default() += rows;
+        }
+        let reused = ReusedFacts::of(&output.reused);
+        assert_eq!(
+            (reused.identical.rows, reused.earlier_runs.rows),
+            (facts.shared, facts.taken_over),
+            "every row that was not sent has its outcome"
+        );
         let finished_at = Timestamp::from_micros(engine.clock.now());
         let deadline = settings.deadline_at(record.created_at);
         let planned = approximate(facts.planned_usd_estimate);
@@ -229,6 +276,7 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             rows_in: facts.rows,
             rows_out: output.rows,
             outcomes,
+            reused,
             route: facts.route.clone(),
             variant: facts.variant.clone(),
             groups: facts.groups,

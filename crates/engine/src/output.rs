@@ -5,6 +5,7 @@
 //! Leaves out what a line says (`settle::line`) and when all shards are settled (the driver).
 
 mod compose;
+mod leaders;
 mod merge;
 
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use crate::behind::Behind;
+use crate::reuse::Reused;
 use crate::spool::{SpoolDir, SpoolError, sync_dir};
 pub(crate) use compose::read_at;
 use compose::{Composer, Lines};
@@ -34,6 +36,8 @@ pub struct Output {
     pub bytes: u64,
     /// BLAKE3 of the bytes.
     pub digest: [u8; 32],
+    /// What the rows came to that were not sent.
+    pub reused: Reused,
 }
 
 /// An output that could not be written. What was paid for is still in the spool.
@@ -169,13 +173,14 @@ fn fill<W: Write>(work: Work, path: &Path, out: W) -> Result<(Output, W), Output
         bytes: 0,
     };
     match work.run(&mut hashed) {
-        Ok(()) => {
+        Ok(reused) => {
             let digest = hashed.hasher.finalize().into();
             let bytes = hashed.bytes;
             let output = Output {
                 rows,
                 bytes,
                 digest,
+                reused,
             };
             Ok((output, hashed.out))
         }
@@ -202,7 +207,7 @@ impl Work {
         })
     }
 
-    fn run(self, out: &mut impl Write) -> Result<(), Trouble> {
+    fn run(self, out: &mut impl Write) -> Result<Reused, Trouble> {
         let Self { mut merge, makers } = self;
         let rows = merge.rows();
         thread::scope(|scope| {
@@ -222,7 +227,7 @@ impl Work {
                     .iter()
                     .cycle()
                     .zip(batches)
-                    .try_for_each(|(inbox, batch)| inbox.send(batch));
+                    .try_for_each(|(inbox, batch)| inbox.send(batch).map_err(drop));
             });
             write_lines(rows, &made, out)
         })
@@ -250,21 +255,22 @@ fn make_lines(
 /// The lines of one maker, and the way back for buffers that were used.
 type Made = (Receiver<Result<Lines, Trouble>>, SyncSender<Lines>);
 
-fn write_lines(rows: u64, made: &[Made], out: &mut impl Write) -> Result<(), Trouble> {
-    let mut written = 0;
+fn write_lines(rows: u64, made: &[Made], out: &mut impl Write) -> Result<Reused, Trouble> {
+    let (mut written, mut reused) = (0, Reused::default());
     for (made, used) in made.iter().cycle() {
         // The first who has nothing for his turn tells the end.
         let Ok(lines) = made.recv() else { break };
         let lines = lines?;
         out.write_all(&lines.text).map_err(Trouble::Write)?;
         written += lines.rows;
+        reused.add(&lines.reused);
         // A buffer that is not needed again may go.
         let _ = used.try_send(lines);
     }
     out.flush().map_err(Trouble::Write)?;
     // Counted at both ends, so that nothing can be lost in between.
     if written == rows {
-        return Ok(());
+        return Ok(reused);
     }
     Err(Trouble::Count {
         wanted: written,

@@ -17,6 +17,7 @@ use crate::ingest::{Group, GroupLevel, Ingested, RowSums, ingest};
 use crate::lint::warnings;
 use crate::marks::mark_facts;
 use crate::progress::{Progress, Report};
+use crate::reuse::EarlierRun;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
 
@@ -27,11 +28,12 @@ use crate::spool::SpoolDir;
 pub fn plan_only(
     spec: &JobSpec,
     book: &Book,
+    earlier: &[EarlierRun],
     evidence: plan::Evidence,
     now: Timestamp,
     report: &Report,
 ) -> Result<Planned, EngineError> {
-    let ingested = read(spec, book, now, None, report)?;
+    let ingested = read(spec, book, now, earlier, None, report)?;
     let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
     Ok(Planned {
         warnings: warnings(&ingested, &plan, book, now),
@@ -55,6 +57,7 @@ pub(crate) fn read(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
+    earlier: &[EarlierRun],
     spool: Option<&SpoolDir>,
     report: &Report,
 ) -> Result<Ingested, EngineError> {
@@ -62,7 +65,7 @@ pub(crate) fn read(
         .ok()
         .map(|meta| meta.len());
     let tell = |bytes| report(Progress::Reading { bytes, of });
-    Ok(ingest(spec, book, now, spool, &tell)?)
+    Ok(ingest(spec, book, now, earlier, spool, &tell)?)
 }
 
 /// The plan, unless the budget could not even pay for the dearest row.
@@ -74,7 +77,11 @@ pub(crate) fn decide(
     now: Timestamp,
 ) -> Result<(Plan, MarkFacts), EngineError> {
     let workload = workload(spec, ingested, evidence);
-    let plan = plan::decide(&workload, book, now)?;
+    let plan = if workload.rows == 0 && ingested.taken_over() > 0 {
+        plan::of_nothing(&workload, book, now)?
+    } else {
+        plan::decide(&workload, book, now)?
+    };
     let marks = mark_facts(&workload, &plan, book, now).map_err(plan::PlanError::from)?;
     if let (Some(budget), Some((line, worst))) = (spec.budget, ingested.dearest) {
         let worst = on_lane(plan.route.lane(), worst);
@@ -109,7 +116,7 @@ pub(crate) fn workload(spec: &JobSpec, ingested: &Ingested, evidence: plan::Evid
         sums: sums(&group.sums),
     };
     Workload {
-        rows: ingested.rows - ingested.invalid,
+        rows: ingested.to_send(),
         ungrouped: sums(&ingested.ungrouped),
         groups: ingested.groups.iter().map(group).collect(),
         need: match spec.need {

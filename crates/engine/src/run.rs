@@ -243,7 +243,7 @@ impl<'a> Driver<'a> {
 
     fn tell_rows(&mut self) {
         let tally = self.machine.tally();
-        let done = tally.outcomes.total() + self.job.facts.invalid;
+        let done = self.job.facts.done(tally.outcomes.total());
         if done != self.rows_done {
             self.rows_done = done;
             let (of, tally) = (self.job.facts.rows, Box::new(tally));

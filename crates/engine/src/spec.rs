@@ -36,6 +36,17 @@ pub struct JobSpec {
     pub on_invalid: OnInvalid,
     /// What becomes, at the last safe moment, of a batch that may exist.
     pub on_unknown: OnUnknown,
+    /// Which answers serve more than one row.
+    pub reuse: Reuse,
+}
+
+/// Which answers serve more than one row; by default none, as identical rows may be there on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// Of rows with identical requests the first is sent, and the others share its answer.
+    pub identical: bool,
+    /// What a finished run of the same name has answered is not asked again.
+    pub earlier_runs: bool,
 }
 
 /// When the answers are needed.

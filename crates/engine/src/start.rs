@@ -1,8 +1,8 @@
 //! Opening a job: is it new, unfinished or finished? A new one is read into the spool, planned and
 //! cut into shards; nothing is sent before it is in the store.
 //!
-//! The same job is the same name and the same rendered requests. Limits, deadline and output may
-//! change between runs of it. Leaves out the running (`run`) and the end (`finish`).
+//! The same job is the same name and the same rendered requests. Limits, deadline, output and which
+//! answers are reused may change between runs of it; an unfinished run goes on as it was cut. Leaves out the running (`run`) and the end (`finish`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use crate::planned::{cut_plan, decide, group_levels, read, workload};
 use crate::probe::{Rest, cut_probe};
 use crate::progress::Report;
 use crate::recover::standing;
+use crate::reuse::earlier_runs;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
 
@@ -259,7 +260,12 @@ fn open_blocking(
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
     let now = engine.now();
-    let ingested = read(&spec, &engine.book, now, Some(&spool), report)?;
+    let earlier = if spec.reuse.earlier_runs {
+        earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?
+    } else {
+        Vec::new()
+    };
+    let ingested = read(&spec, &engine.book, now, &earlier, Some(&spool), report)?;
     let params_digest = hex(&ingested.params_digest);
     if let Some(record) = &latest
         && !choice.fresh
@@ -430,6 +436,10 @@ impl FreshJob {
         let params_digest = hex(&ingested.params_digest);
         let before = engine.store.runs_of(&spec.name, &params_digest)?;
         let id = job_id(&spec.name, &params_digest, before + 1);
+        let id = match ingested.unsent {
+            Some(unsent) => id.of_part(&unsent),
+            None => id,
+        };
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -453,9 +463,13 @@ impl FreshJob {
         crate::spool::sync_dir(&engine.jobs_dir())
             .map_err(EngineError::io("write", &engine.jobs_dir()))?;
         let scout = self.run == 1;
+        let (shared, taken_over) = (ingested.shared(), ingested.taken_over());
         let facts = JobFacts {
             models: ingested.models,
             rows: ingested.rows,
+            shared,
+            taken_over,
+            betas: spec.betas,
             invalid: ingested.invalid,
             route: String::new(),
             variant: String::new(),
@@ -510,9 +524,9 @@ fn answered_rows(
     facts: &JobFacts,
 ) -> Result<u64, EngineError> {
     let spool = engine.spool(&record.id);
-    let mut rows = facts.invalid;
+    let mut settled = 0;
     for shard in engine.store.shards(&record.id)? {
-        rows += match &shard.state {
+        settled += match &shard.state {
             ShardState::Settled(tally) => tally.outcomes.total(),
             ShardState::Running => {
                 let (tally, _) = standing(&spool, &shard, &engine.book, &facts.models)?;
@@ -521,7 +535,7 @@ fn answered_rows(
             _ => 0,
         };
     }
-    Ok(rows)
+    Ok(facts.done(settled))
 }
 
 fn refuse_unbounded(

@@ -4,6 +4,8 @@
 //! Nothing that was summed up before is taken for granted: answers are priced anew from the usage that they
 //! report. Changes nothing. Leaves out what only the upstream knows (`reconcile`).
 
+mod reused;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -23,12 +25,16 @@ use crate::output::{compose_again, digest_of};
 use crate::purge::{Purged, purged};
 use crate::spool::{RefsReader, SpoolDir, SpoolError, SpoolReader};
 use crate::start::hex;
+use reused::{EarlierRequests, reused};
 
 /// What was proved: so many of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Proved {
     /// Requests whose bytes are those that were read from the input.
     pub requests: u64,
+    /// Rows that were not sent and show the answer to the same request.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reused: u64,
     /// Lines of the output that were made again and are the same.
     pub lines: u64,
     /// Answers whose price was found again in the usage that they report.
@@ -36,6 +42,11 @@ pub struct Proved {
     /// Their sum.
     #[serde(rename = "cost_picousd")]
     pub cost: Usd,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Something that cannot be proved.
@@ -64,6 +75,12 @@ pub enum Doubt {
     /// A request is not the one that was read.
     #[error("row {row}: the bytes of its request are not those that were read from the input")]
     Request {
+        /// The row.
+        row: u64,
+    },
+    /// A row shows an answer that is not one to its request.
+    #[error("row {row}: the answer that it shows was given to another request")]
+    Reused {
         /// The row.
         row: u64,
     },
@@ -183,7 +200,9 @@ pub fn verify(
         what_stays(store, record, &manifest, &shards, &mut verdict)?;
         return Ok(verdict);
     }
-    requests(spool, &shards, facts.rows - facts.invalid, &mut verdict);
+    requests(spool, &shards, facts.sent(), &mut verdict);
+    let earlier = EarlierRequests::of(store, record, spool)?;
+    reused(spool, &facts, earlier, &mut verdict);
     output(spool, &manifest, &mut verdict);
     let mut tally = Tally::default();
     for shard in &shards {
@@ -217,11 +236,7 @@ pub fn verify(
     let rows: u64 = manifest.outcomes.values().sum();
     verdict.count("rows with an outcome", rows, manifest.rows_in);
     verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
-    verdict.count(
-        "rows settled",
-        tally.outcomes.total() + facts.invalid,
-        facts.rows,
-    );
+    verdict.count("rows settled", tally.outcomes.total(), facts.sent());
     verdict.same(
         "answers and manifest",
         verdict.proved.cost,
@@ -266,7 +281,7 @@ fn what_stays(
     let rows: u64 = manifest.outcomes.values().sum();
     verdict.count("rows with an outcome", rows, manifest.rows_in);
     verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
-    let settled = tally.outcomes.total() + invalid;
+    let settled = tally.outcomes.total() + invalid + manifest.reused.rows();
     verdict.count("rows settled", settled, manifest.rows_in);
     let ledger = store.ledger(&record.id)?;
     verdict.same("shards and manifest", tally.cost, manifest.cost_picousd);

@@ -3,7 +3,9 @@
 
 use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
-use offpeak_core::plan::{BreakEven, Marks, Plan, Question, Saving, VariantCost, Warming, ceiling};
+use offpeak_core::plan::{
+    BreakEven, Marks, Plan, Question, ReuseEffect, Saving, VariantCost, Warming, ceiling,
+};
 use offpeak_core::price::Lane;
 
 use crate::figures::{count, counted, estimate, estimate_decimals, share};
@@ -23,12 +25,22 @@ pub struct PlanContext {
     pub fields: Option<FieldsEffect>,
     /// Batches are deleted upstream once their answers are here.
     pub delete_upstream: bool,
+    /// What it comes to that answers serve more than one row.
+    pub reuse: ReuseEffect,
 }
 
 /// The plan at most `width` columns wide.
 #[must_use]
 pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     let mut out = heading(plan, context, width);
+    let answered = context.reuse.sentences();
+    if plan.rows == 0 {
+        out.push_str("\nNothing has to be sent:\n");
+        for sentence in answered {
+            out.push_str(&listed("- ", &sentence, 0, width));
+        }
+        return out;
+    }
     out.push('\n');
     let questions = [
         Question::NeededWithinSeconds,
@@ -56,6 +68,12 @@ pub fn plan_text(plan: &Plan, context: &PlanContext, width: usize) -> String {
     if let Some(effect) = context.fields.as_ref().filter(|effect| effect.matters()) {
         out.push_str("\nThe order of fields:\n");
         out.push_str(&listed("- ", &effect.to_string(), 0, width));
+    }
+    if !answered.is_empty() {
+        out.push_str("\nAnswers for more than one row:\n");
+    }
+    for sentence in answered {
+        out.push_str(&listed("- ", &sentence, 0, width));
     }
     out.push_str(&warnings_text(&context.warnings, width));
     out.push_str("\nWhat it rests on:\n");

@@ -26,6 +26,8 @@ pub struct StatusView {
     pub unmarked: Vec<UnmarkedSum>,
     /// Rows of the input.
     pub rows: u64,
+    /// Those with an outcome.
+    pub done: u64,
     /// Its shards by state, in the order of a shard's life.
     pub shards: Vec<ShardCount>,
     /// What the settled rows came to.
@@ -56,7 +58,7 @@ pub struct ShardCount {
 /// The status at most `width` columns wide.
 #[must_use]
 pub fn status_text(view: &StatusView, width: usize) -> String {
-    let done = view.tally.outcomes.total();
+    let done = view.done;
     let mut out = paragraph(
         &format!(
             "{} (job {}): {}; {} of {} rows done ({}), planned as {}.{}",

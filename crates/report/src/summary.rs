@@ -22,6 +22,9 @@ pub struct Summary {
     pub rows: u64,
     /// What they came to.
     pub tally: Tally,
+    /// Those that were not sent because there was an answer already, and what it would have cost about to
+    /// send them.
+    pub reused: ReusedRows,
     /// From the job's creation to its end.
     pub duration: Span,
     /// Time left at the end, negative if the deadline was missed; `None` without a deadline.
@@ -36,6 +39,17 @@ pub struct Summary {
     pub examples: Vec<String>,
     /// The answers' file.
     pub output: Option<String>,
+}
+
+/// Rows that were not sent because there was an answer already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReusedRows {
+    /// Those that share the answer of an identical row.
+    pub identical: u64,
+    /// Those that an earlier run has answered.
+    pub earlier_runs: u64,
+    /// What their answers cost where they were paid.
+    pub saved: Usd,
 }
 
 /// The summary at most `width` columns wide.
@@ -74,6 +88,9 @@ fn heading(summary: &Summary, width: usize) -> String {
         ..
     } = summary;
     let text = match &summary.stopped {
+        None if summary.rows > 0 && summary.rows == summary.reused.earlier_runs => {
+            format!("{name} (job {job}) finished after {duration}; nothing had to be sent.")
+        }
         None => format!("{name} (job {job}) finished after {duration}, planned as {route}."),
         Some(why) => format!("{name} (job {job}) stopped after {duration}: {why}"),
     };
@@ -217,13 +234,35 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
         );
         facts.push(("Cache", text));
     }
-    let sent = summary
-        .rows
-        .saturating_sub(tally.outcomes.of(OutcomeClass::Invalid));
+    let ReusedRows {
+        identical,
+        earlier_runs,
+        saved,
+    } = summary.reused;
+    let unsent = tally.outcomes.of(OutcomeClass::Invalid) + identical + earlier_runs;
+    let sent = summary.rows.saturating_sub(unsent);
     facts.push((
         "Tries",
         format!("{} for {}.", count(tally.attempts), counted(sent, "row")),
     ));
+    let mut reused = Vec::new();
+    if identical > 0 {
+        let verb = if identical == 1 { "shares" } else { "share" };
+        let rows = counted(identical, "row");
+        reused.push(format!("{rows} {verb} the answer of an identical one"));
+    }
+    if earlier_runs > 0 {
+        let rows = counted(earlier_runs, "row");
+        let verb = if earlier_runs == 1 { "was" } else { "were" };
+        reused.push(format!("{rows} {verb} answered by earlier runs"));
+    }
+    if !reused.is_empty() {
+        let saved = match saved {
+            Usd::ZERO => String::new(),
+            saved => format!(": that saved {}", dollars(saved, decimals(saved))),
+        };
+        facts.push(("Reused", format!("{}{saved}.", reused.join(", "))));
+    }
     let time = match summary.spare {
         None => format!("{}; there was no deadline.", summary.duration),
         Some(spare) if spare < Span::ZERO => {

@@ -65,7 +65,7 @@ impl Standing {
 
     /// Rows with an outcome.
     pub(crate) fn done(&self) -> u64 {
-        self.tally.outcomes.total() + self.facts.invalid
+        self.facts.done(self.tally.outcomes.total())
     }
 }
 

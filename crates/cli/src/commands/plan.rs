@@ -10,6 +10,7 @@ use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::fields::{compare, effect};
 use offpeak_engine::history::recall;
 use offpeak_engine::planned::{Planned, plan_only};
+use offpeak_engine::reuse::{earlier_runs, effect as effect_of_reuse};
 use offpeak_engine::spec::JobSpec;
 use offpeak_engine::start::Engine;
 use offpeak_report::{PlanContext, plan_text};
@@ -31,15 +32,20 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     let (planned, fields, counts) = match settings::counting(args.job.count) {
         None => {
             let now = settings::now(sim);
-            let evidence = match existing_store(settings, sim)? {
-                Some(store) => recall(&store, &spec.name, now)?,
-                None => Evidence::default(),
+            let (evidence, earlier) = match existing_store(settings, sim)? {
+                Some(store) => {
+                    let jobs = settings.data_dir(sim)?.join("jobs");
+                    let earlier = earlier_runs(&store, &jobs, &spec.name, &spec.betas)
+                        .map_err(|error| ExpectedError::engine(&error, false))?;
+                    (recall(&store, &spec.name, now)?, earlier)
+                }
+                None => (Evidence::default(), Vec::new()),
             };
             let display = Display::new(printer, 0);
             let report = display.report();
-            let planned = plan_only(&spec, &book, evidence.clone(), now, &report);
+            let planned = plan_only(&spec, &book, &earlier, evidence.clone(), now, &report);
             let planned = planned.and_then(|planned| {
-                let fields = compare(&spec, &planned, &book, &evidence, now, &report)?;
+                let fields = compare(&spec, &planned, &book, &earlier, &evidence, now, &report)?;
                 Ok((planned, fields))
             });
             display.clear();
@@ -69,6 +75,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         warnings,
         fields,
         delete_upstream: spec.delete_upstream,
+        reuse: effect_of_reuse(&ingested, &plan),
     };
     let invalid: Vec<String> = ingested
         .invalid_examples
@@ -92,6 +99,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "warnings": context.warnings,
         "fields": context.fields,
         "delete_upstream": spec.delete_upstream,
+        "reuse": context.reuse,
     });
     printer.answer(|width| plan_text(&plan, &context, width), &answer)?;
     Ok(Exit::Success)

@@ -18,6 +18,7 @@ use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::purge::{purge_held, purged};
+use offpeak_engine::reuse::effect as effect_of_reuse;
 use offpeak_engine::run::{RunEnd, run as run_job};
 use offpeak_engine::spec::{JobSpec, Need};
 use offpeak_engine::start::{Engine, FreshJob, Job, Opened, open};
@@ -152,6 +153,7 @@ async fn begin(
     for problem in &fresh.ingested.invalid_examples {
         printer.note(&format!("not sent: {problem}"));
     }
+    let reuse = effect_of_reuse(&fresh.ingested, &fresh.plan);
     if yes {
         for warning in &fresh.warnings {
             printer.note(&format!("before you pay: {warning}"));
@@ -159,7 +161,12 @@ async fn begin(
         if let Some(effect) = fresh.fields() {
             printer.note(&effect.to_string());
         }
-        printer.note(&in_a_line(&fresh.plan, spec));
+        for sentence in reuse.sentences() {
+            printer.note(&sentence);
+        }
+        if fresh.plan.rows > 0 {
+            printer.note(&in_a_line(&fresh.plan, spec));
+        }
     } else {
         let context = PlanContext {
             name: spec.name.clone(),
@@ -167,6 +174,7 @@ async fn begin(
             warnings: fresh.warnings.clone(),
             fields: fresh.fields(),
             delete_upstream: spec.delete_upstream,
+            reuse,
         };
         let screen = |width| plan_text(&fresh.plan, &context, width);
         match confirm(printer, screen) {
@@ -318,7 +326,7 @@ fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Valu
             "examples": stopped.examples,
         },
         "rows": job.facts.rows,
-        "done": tally.outcomes.total() + job.facts.invalid,
+        "done": job.facts.done(tally.outcomes.total()),
         "cost_picousd": tally.cost,
         "cost_usd": tally.cost.to_decimal(),
         "unknown_picousd": tally.unknown,

@@ -60,6 +60,9 @@ fn purged_text(verdict: &Verdict, purged: &Purged) -> String {
     )
 }
 
+/// Said only of jobs that have such rows.
+const REUSED: &str = "rows were not sent, and show the answer to the same request";
+
 fn text(record: &JobRecord, verdict: &Verdict) -> String {
     let proved = &verdict.proved;
     let mut text = format!(
@@ -81,6 +84,7 @@ fn text(record: &JobRecord, verdict: &Verdict) -> String {
             proved.requests,
             "requests are those that were read from the input",
         ),
+        (proved.reused, REUSED),
         (
             proved.lines,
             "lines of the output were made again, and are the same",
@@ -90,7 +94,9 @@ fn text(record: &JobRecord, verdict: &Verdict) -> String {
             "answers were priced again from the usage that they report",
         ),
     ] {
-        let _ = writeln!(text, "{number:>12}  {what}");
+        if number > 0 || what != REUSED {
+            let _ = writeln!(text, "{number:>12}  {what}");
+        }
     }
     let cost = format!("${}", proved.cost.to_decimal());
     if verdict.doubts.is_empty() {

@@ -34,6 +34,24 @@ impl JobId {
         Self(id.collect())
     }
 
+    /// The id of the same job when it sends only a part of its rows, which `digest` tells: its shards are cut
+    /// otherwise, so the marks of the one must not be taken for those of the other. It differs in its end.
+    #[must_use]
+    pub fn of_part(&self, digest: &[u8; 32]) -> Self {
+        let end = Self::of_digest(digest);
+        Self(self.0[..Self::OF_WHOLE].to_owned() + &end.0[Self::OF_WHOLE..])
+    }
+
+    /// Whether both are ids of the same job, and the rows that it sends differ.
+    #[must_use]
+    pub fn sends_other_rows_than(&self, other: &Self) -> bool {
+        self != other && self.0[..Self::OF_WHOLE] == other.0[..Self::OF_WHOLE]
+    }
+
+    /// Characters that all ids of a job have in common, whatever part of its rows it sends: enough to tell
+    /// jobs apart. The others tell the parts apart.
+    const OF_WHOLE: usize = 7;
+
     /// Reads an id that a user or the store wrote; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -345,6 +363,18 @@ pub struct Collection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_sends_a_part_is_known_as_the_same_job() {
+        let whole = JobId::of_digest(&[7; 32]);
+        let (one, other) = (whole.of_part(&[1; 32]), whole.of_part(&[2; 32]));
+        assert_eq!(JobId::parse(one.as_str()), Some(one.clone()));
+        for (this, that) in [(&whole, &one), (&one, &whole), (&one, &other)] {
+            assert!(this.sends_other_rows_than(that));
+        }
+        assert!(!one.sends_other_rows_than(&whole.of_part(&[1; 32])));
+        assert!(!one.sends_other_rows_than(&JobId::of_digest(&[8; 32])));
+    }
 
     #[test]
     fn a_part_of_a_shard_stays_in_its_round() {

@@ -61,6 +61,20 @@ pub fn decide(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, 
     if workload.rows == 0 {
         return Err(PlanError::NoRows);
     }
+    priced(workload, book, now)
+}
+
+/// The plan of a workload that may have no rows, because all were answered before: it costs nothing, and
+/// its route means nothing.
+///
+/// # Errors
+///
+/// Those of [`decide`], but for [`PlanError::NoRows`].
+pub fn of_nothing(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, PlanError> {
+    priced(workload, book, now)
+}
+
+fn priced(workload: &Workload, book: &Book, now: Timestamp) -> Result<Plan, PlanError> {
     if let Need::By { slack } = workload.need
         && slack <= Span::ZERO
     {

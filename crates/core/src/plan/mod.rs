@@ -31,6 +31,7 @@ mod marks;
 mod placement;
 mod posterior;
 mod reason;
+mod reuse;
 mod route;
 mod sensitivity;
 mod survival;
@@ -54,7 +55,7 @@ pub use bound::{Bound, Demand, LaneRates, Terms, lower_bound};
 pub use clairvoyant::{PrefixRates, offline_optimum, timeless_optimum};
 pub use conversation::{Turn, conversation_marks, within_look_back};
 pub use cost::{Caching, Expense, HitRate, Load, break_even_calls, hit_threshold, route_cost};
-pub use decide::{PlanError, decide};
+pub use decide::{PlanError, decide, of_nothing};
 pub use evidence::Evidence;
 pub use marks::{
     Crossing, Marking, best_marks, expected_crossings, marked_cost, timed_crossings,
@@ -62,6 +63,7 @@ pub use marks::{
 };
 pub use posterior::HitPosterior;
 pub use reason::{Answer, Question, Reason};
+pub use reuse::{ReuseEffect, Spared};
 pub use route::{Assumptions, Barred, GroupPlan, Plan, Route};
 pub use sensitivity::{BreakEven, Sensitivity};
 pub use survival::{Gap, Survival};

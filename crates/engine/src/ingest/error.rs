@@ -34,6 +34,14 @@ pub enum IngestError {
         /// Why.
         source: io::Error,
     },
+    /// The answers of an earlier run cannot be taken over.
+    #[error("the answers of run {run} cannot be taken over: {source}")]
+    Earlier {
+        /// The run.
+        run: u32,
+        /// Why.
+        source: io::Error,
+    },
     /// There is not a single row.
     #[error("{}: no rows", path.display())]
     Empty {
@@ -82,6 +90,9 @@ impl IngestError {
                 _ => "make it writable for you, or name another directory with --data-dir DIR"
                     .to_owned(),
             },
+            Self::Earlier { .. } => "put the file back from a backup, or leave earlier runs alone \
+                 with `--reuse none`: then their rows are paid for again"
+                .to_owned(),
             Self::Empty { .. } => {
                 "each row is one line: {\"custom_id\": \"a1\", \"params\": {…}}, \
                  or a record of a table below its header"

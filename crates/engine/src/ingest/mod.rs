@@ -29,6 +29,7 @@ mod sink;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod ways;
 
 use std::io;
@@ -37,7 +38,8 @@ use offpeak_core::plan::fields::Shares;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
 
-use crate::spec::{FieldsIn, InputShape, JobSpec, OnInvalid};
+use crate::reuse::EarlierRun;
+use crate::spec::{FieldsIn, InputShape, JobSpec, OnInvalid, Reuse};
 use crate::spool::{IndexEntry, IndexWriter, SpoolDir};
 use check::Rules;
 use duplicates::Duplicates;
@@ -49,6 +51,7 @@ use pipeline::Tuning;
 use render::Shape;
 use sink::{Disk, Problems, Sink};
 use table::Header;
+use unsent::Found;
 use ways::Ways;
 
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
@@ -56,6 +59,7 @@ pub(crate) use render::BLOCK_FRAMING;
 
 pub use groups::{Group, GroupLevel, RowSums};
 pub use sample::SampledRow;
+pub use unsent::Unsent;
 
 /// What an input came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +82,15 @@ pub struct Ingested {
     pub ungrouped: RowSums,
     /// The first row whose input tokens are not bounded by its length: its line, and why.
     pub first_unbounded: Option<(u64, &'static str)>,
-    /// The row that can cost most on the sync lane: its line, and how much.
+    /// Rows whose request an earlier row makes that needs a call, whether or not they share its answer.
+    pub identical: Unsent,
+    /// Rows that the given earlier runs have answered, whether or not that is taken over.
+    pub earlier: Unsent,
+    /// Which of these are not sent.
+    pub reuse: Reuse,
+    /// BLAKE3 over the numbers of the rows that are not sent; `None` if all are that can be.
+    pub unsent: Option<[u8; 32]>,
+    /// The row to be sent that can cost most on the sync lane: its line, and how much.
     pub dearest: Option<(u64, Usd)>,
     /// The first rows that cannot be sent, at most 20.
     pub invalid_examples: Vec<RowProblem>,
@@ -88,6 +100,34 @@ pub struct Ingested {
     pub sample: Vec<SampledRow>,
     /// How the template uses the fields of a row.
     pub fields: FieldUse,
+}
+
+impl Ingested {
+    /// Rows that share the answer of an identical row.
+    #[must_use]
+    pub fn shared(&self) -> u64 {
+        if self.reuse.identical {
+            self.identical.rows
+        } else {
+            0
+        }
+    }
+
+    /// Rows whose answer is taken over from an earlier run.
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        if self.reuse.earlier_runs {
+            self.earlier.rows
+        } else {
+            0
+        }
+    }
+
+    /// Rows to be sent.
+    #[must_use]
+    pub fn to_send(&self) -> u64 {
+        self.rows - self.invalid - self.shared() - self.taken_over()
+    }
 }
 
 /// How a template uses the fields of a row.
@@ -114,16 +154,19 @@ pub fn ingest(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
+    earlier: &[EarlierRun],
     into: Option<&SpoolDir>,
     progress: &dyn Fn(u64),
 ) -> Result<Ingested, IngestError> {
-    ingest_tuned(spec, book, now, into, progress, Tuning::default())
+    let tuning = Tuning::default();
+    ingest_tuned(spec, book, now, earlier, into, progress, tuning)
 }
 
 fn ingest_tuned(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
+    earlier: &[EarlierRun],
     into: Option<&SpoolDir>,
     progress: &dyn Fn(u64),
     tuning: Tuning,
@@ -188,7 +231,8 @@ fn ingest_tuned(
     let mut sink = Sink::new(input, spec.on_invalid, shape.as_ref(), disk);
     let pieces = pipeline::run(pieces, first, parsers, &mut sink, progress)?;
     let (input_digest, input_bytes) = pieces.finish();
-    let mut ingested = finish(sink, &mut parser()?, into, input_digest, input_bytes)?;
+    let digest = (input_digest, input_bytes);
+    let mut ingested = finish(sink, &mut parser()?, spec.reuse, earlier, into, digest)?;
     let writes_row = shape.as_ref().is_some_and(Shape::writes_row)
         && !header.as_ref().is_some_and(Header::hides_row);
     ingested.fields = match fields {
@@ -203,9 +247,10 @@ fn ingest_tuned(
 fn finish(
     sink: Sink<'_>,
     parser: &mut Parser<'_>,
+    reuse: Reuse,
+    earlier: &[EarlierRun],
     into: Option<&SpoolDir>,
-    input_digest: [u8; 32],
-    input_bytes: u64,
+    (input_digest, input_bytes): ([u8; 32], u64),
 ) -> Result<Ingested, IngestError> {
     let Sink {
         input,
@@ -215,6 +260,7 @@ fn finish(
         candidates,
         ways,
         keys,
+        mut requests,
         mut problems,
         sample,
         disk,
@@ -242,24 +288,46 @@ fn finish(
             rows,
         });
     }
+    requests
+        .push_answers(earlier)
+        .map_err(|(run, source)| IngestError::Earlier { run, source })?;
     let mut disk_bytes = disk.map_or(Ok(0), Disk::finish)?;
+    let mut found = requests
+        .finish(
+            reuse,
+            &duplicates.skipped,
+            into.map(|dir| dir.root().to_owned()),
+        )
+        .map_err(|source| sink::run_error(into, source))?;
     let mut ways = ways
         .finish()
         .map_err(|source| sink::run_error(into, source))?;
     let mut census = candidates.count();
-    let mut skipped = duplicates.skipped.iter().peekable();
-    ways.for_each(|way| {
-        // What is not sent does not count.
-        if skipped.next_if(|(entry, _)| entry.row == way.row).is_none() {
-            census.add(way);
-        }
-        Ok(())
-    })
-    .map_err(|source| sink::run_error(into, source))?;
+    let mut dearest: Option<(u64, u64)> = None;
+    let mut count = || {
+        let mut skipped = duplicates.skipped.iter().peekable();
+        let mut unsent = found.rows()?;
+        ways.for_each(|way| {
+            // What is not sent does not count.
+            let invalid = skipped.next_if(|(entry, _)| entry.row == way.row);
+            if invalid.is_none() && !unsent.has(way.row)? {
+                census.add(way);
+                if dearest.is_none_or(|(_, worst)| worst < way.worst) {
+                    dearest = Some((way.line, way.worst));
+                }
+            }
+            Ok(())
+        })
+    };
+    count().map_err(|source| sink::run_error(into, source))?;
     let groups = census.finish();
+    let unsent = found
+        .digest()
+        .map_err(|source| sink::run_error(into, source))?;
     if let Some(dir) = into {
-        let index = write_index(dir, &mut ways, &groups);
+        let index = write_index(dir, &mut ways, &mut found, &groups);
         disk_bytes += index.map_err(sink::write_error(dir, None))?;
+        disk_bytes += found.write(dir, earlier)?;
         if duplicates.total > 0 {
             disk_bytes += duplicates.move_to_invalid(dir, input)?;
         }
@@ -274,9 +342,11 @@ fn finish(
         groups: groups.groups,
         ungrouped: groups.ungrouped,
         first_unbounded: sink.first_unbounded,
-        dearest: sink
-            .dearest
-            .map(|(line, worst)| (line, Usd::from_pico(worst.into()))),
+        dearest: dearest.map(|(line, worst)| (line, Usd::from_pico(worst.into()))),
+        identical: found.identical,
+        earlier: found.earlier,
+        reuse,
+        unsent,
         invalid_examples: problems.examples,
         disk_bytes,
         sample: sample.finish(),
@@ -284,10 +354,20 @@ fn finish(
     })
 }
 
-/// Writes the index, now that the group of each row is known; returns its bytes.
-fn write_index(dir: &SpoolDir, ways: &mut Ways, groups: &Groups) -> io::Result<u64> {
+/// Writes the index, now that the group of each row is known; returns its bytes. Rows that need no call
+/// are not in it: they are never cut into a shard.
+fn write_index(
+    dir: &SpoolDir,
+    ways: &mut Ways,
+    found: &mut Found,
+    groups: &Groups,
+) -> io::Result<u64> {
     let mut index = IndexWriter::create(dir)?;
+    let mut unsent = found.rows()?;
     ways.for_each(|way| {
+        if unsent.has(way.row)? {
+            return Ok(());
+        }
         index.push(&IndexEntry {
             row: way.row,
             at: way.at,

@@ -18,6 +18,7 @@ use super::levels::Level;
 use super::render::Shape;
 use super::rows::{Bytes, Content, Rows};
 use super::sample::Sample;
+use super::unsent::Requests;
 use super::ways::{Way, WaysWriter};
 use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
@@ -36,10 +37,9 @@ pub(super) struct Sink<'a> {
     pub(super) candidates: Candidates,
     pub(super) ways: WaysWriter,
     pub(super) keys: Keys,
+    pub(super) requests: Requests,
     pub(super) params: blake3::Hasher,
     pub(super) first_unbounded: Option<(u64, &'static str)>,
-    /// Line and worst case in picodollars.
-    pub(super) dearest: Option<(u64, u64)>,
     pub(super) problems: Problems,
     pub(super) sample: Sample,
     pub(super) disk: Option<Disk>,
@@ -76,9 +76,15 @@ impl Disk {
         let make = || -> io::Result<_> {
             dir.create()?;
             // Of an earlier attempt that did not come to its end.
-            match std::fs::remove_file(dir.invalid_outcomes()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            for path in [
+                dir.invalid_outcomes(),
+                dir.shared_outcomes(),
+                dir.earlier_outcomes(),
+            ] {
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
             SpoolWriter::create(dir)
         };
@@ -195,10 +201,10 @@ impl<'a> Sink<'a> {
             models: Vec::new(),
             candidates: Candidates::default(),
             ways: WaysWriter::new(runs.as_deref()),
-            keys: Keys::new(runs),
+            keys: Keys::new(runs.clone()),
+            requests: Requests::new(runs),
             params: blake3::Hasher::new(),
             first_unbounded: None,
-            dearest: None,
             problems: Problems::default(),
             sample: Sample::default(),
             disk,
@@ -266,9 +272,6 @@ impl<'a> Sink<'a> {
         if let (None, Some(why)) = (self.first_unbounded, facts.unbounded) {
             self.first_unbounded = Some((line, why));
         }
-        if self.dearest.is_none_or(|(_, worst)| worst < content.worst) {
-            self.dearest = Some((line, content.worst));
-        }
         let entry = Entry {
             digest: content.key_digest,
             row,
@@ -316,8 +319,12 @@ impl<'a> Sink<'a> {
                 .put(head, kin, content, from, self.shape, &mut self.scratch)
                 .map_err(|error| disk.failed()(error))?;
         }
+        self.requests
+            .push(&content.digest, row, at, content.worst)
+            .map_err(|source| run_error(runs.as_ref(), source))?;
         let way = Way {
             row,
+            line,
             at,
             worst: content.worst,
             request_len: content.request_len,
@@ -392,6 +399,7 @@ pub(super) fn frame_invalid(row: u64, key: &[u8], problem: &RowProblem, out: &mu
         route: None,
         attempts: 0,
         error: Some(error),
+        reused: None,
     };
     frame_line(row, out, |out| write_line(&line, out));
 }

@@ -13,7 +13,9 @@ use offpeak_core::units::Timestamp;
 
 use super::pipeline::Tuning;
 use super::{IngestError, Ingested, ingest_tuned};
-use crate::spec::{FieldsIn, InputShape, JobSpec, Need, OnInvalid, Source, TableFormat, Template};
+use crate::spec::{
+    FieldsIn, InputShape, JobSpec, Need, OnInvalid, Reuse, Source, TableFormat, Template,
+};
 use crate::spool::{IndexReader, RowMarks, SpoolDir, SpoolReader};
 
 const TINY: Tuning = Tuning {
@@ -66,11 +68,12 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         overwrite: false,
         on_invalid: OnInvalid::Stop,
         on_unknown: OnUnknown::Wait,
+        reuse: Reuse::default(),
     }
 }
 
 fn run(spec: &JobSpec, into: Option<&SpoolDir>, tuning: Tuning) -> Result<Ingested, IngestError> {
-    ingest_tuned(spec, Book::embedded(), now(), into, &|_| {}, tuning)
+    ingest_tuned(spec, Book::embedded(), now(), &[], into, &|_| {}, tuning)
 }
 
 /// Row number, line, key and request of every spooled row.

@@ -18,12 +18,14 @@ const IN_MEMORY: usize = 4 << 20;
 const BUFFER: usize = 1 << 18;
 
 /// Bytes of an entry before its levels.
-const HEAD_LEN: usize = 35;
+const HEAD_LEN: usize = 43;
 
 /// A row as far as its group is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Way {
     pub(super) row: u64,
+    /// Where it begins in the input, counted from 1.
+    pub(super) line: u64,
     pub(super) at: RowAt,
     /// Picodollars, on the sync lane.
     pub(super) worst: u64,
@@ -71,6 +73,7 @@ impl WaysWriter {
         head[24..28].copy_from_slice(&way.request_len.to_le_bytes());
         head[28..32].copy_from_slice(&way.max_tokens.to_le_bytes());
         head[32..34].copy_from_slice(&way.framing.to_le_bytes());
+        head[35..].copy_from_slice(&way.line.to_le_bytes());
         head[34] = u8::try_from(levels.len()).expect("levels of a prompt are few");
         self.entries += 1;
         self.out.write_all(&head)?;
@@ -128,6 +131,7 @@ fn read(input: &mut impl Read, way: &mut Way) -> io::Result<()> {
     way.worst = long(16);
     way.request_len = word(24);
     way.max_tokens = word(28);
+    way.line = long(35);
     way.framing = u16::from_le_bytes([head[32], head[33]]);
     way.digests.clear();
     for _ in 0..head[34] {

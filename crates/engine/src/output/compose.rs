@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 
-use super::merge::{Batch, Due, Trouble, damaged, reading};
+use super::merge::{Batch, Due, Trouble, Whose, damaged, reading};
+use crate::reuse::Reused;
 use crate::settle::answer::Shown;
 use crate::settle::kept::{Kept, KeptIn};
-use crate::settle::line::{Line, write_line};
+use crate::settle::line::{self, Line, write_line};
 use crate::spool::SpoolDir;
 
 /// Files of answers that are open at a time. Rows of more shards than a few lie among each other
@@ -22,6 +23,8 @@ const OPEN_MAX: usize = 32;
 pub(super) struct Lines {
     pub(super) rows: u64,
     pub(super) text: Vec<u8>,
+    /// What those came to that were not sent.
+    pub(super) reused: Reused,
 }
 
 /// Makes lines.
@@ -45,6 +48,7 @@ impl Composer {
     pub(super) fn compose(&mut self, batch: Batch, lines: &mut Lines) -> Result<(), Trouble> {
         lines.text.clear();
         lines.rows = batch.rows.len() as u64;
+        lines.reused = batch.reused;
         let mut keys = &batch.keys[..];
         for due in batch.rows {
             match due {
@@ -53,10 +57,23 @@ impl Composer {
                     kept,
                     kept_in,
                     key_len,
+                    whose,
                 } => {
-                    let (key, later) = keys.split_at(key_len);
-                    keys = later;
-                    self.answered(key, &kept, kept_in, &mut lines.text)?;
+                    let mut take = |len| {
+                        let (key, later) = keys.split_at(len);
+                        keys = later;
+                        key
+                    };
+                    let key = take(key_len);
+                    let reused = match whose {
+                        Whose::Own => None,
+                        Whose::Row { row, key_len } => {
+                            let key = take(key_len);
+                            Some(line::Reused::Row { row, key })
+                        }
+                        Whose::Run { run, row } => Some(line::Reused::Run { run, row }),
+                    };
+                    self.answered(key, (&kept, kept_in), reused, &mut lines.text)?;
                 }
             }
         }
@@ -66,8 +83,8 @@ impl Composer {
     fn answered(
         &mut self,
         key: &[u8],
-        kept: &Kept,
-        kept_in: KeptIn,
+        (kept, kept_in): (&Kept, KeptIn),
+        reused: Option<line::Reused<'_>>,
         out: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         let path = || kept_in.path(&self.spool).unwrap_or_default();
@@ -87,9 +104,10 @@ impl Composer {
             class: kept.class,
             answer: Some(shown),
             cost: Some(kept.cost),
-            route: Some(kept.route),
+            route: reused.is_none().then_some(kept.route),
             attempts: kept.attempts,
             error: None,
+            reused,
         };
         write_line(&line, out);
         Ok(())

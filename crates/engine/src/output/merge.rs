@@ -9,10 +9,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use offpeak_core::units::Usd;
+
 use super::OutputError;
+use super::leaders::Leaders;
+use crate::reuse::Reused;
 use crate::settle::kept::{Kept, KeptIn};
-use crate::settle::segment::{Outcome, SegmentReader};
-use crate::spool::{SpoolDir, SpoolError, SpoolReader};
+use crate::settle::line::{self, WrittenLine, write_line};
+use crate::settle::segment::{Outcome, SegmentReader, Shared};
+use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 
 /// A batch ends after so many rows …
 const BATCH_ROWS: usize = if cfg!(test) { 7 } else { 512 };
@@ -64,6 +69,8 @@ pub(super) struct Batch {
     pub(super) rows: Vec<Due>,
     /// The keys of those with an answer, one behind the other.
     pub(super) keys: Vec<u8>,
+    /// What those came to that were not sent.
+    pub(super) reused: Reused,
     /// About how many bytes of output it makes.
     bytes: usize,
 }
@@ -80,6 +87,24 @@ pub(super) enum Due {
         kept_in: KeptIn,
         /// Bytes of the user's key.
         key_len: usize,
+        /// Whose answer it is.
+        whose: Whose,
+    },
+}
+
+/// Whose answer a row has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose {
+    Own,
+    /// That of a row of this job, whose key has so many bytes and follows the row's own.
+    Row {
+        row: u64,
+        key_len: usize,
+    },
+    /// That of a row of an earlier run.
+    Run {
+        run: u32,
+        row: u64,
     },
 }
 
@@ -95,6 +120,8 @@ pub(super) struct Merge {
     spool: SpoolDir,
     /// The rows, opened for the first key that is needed.
     keys: Option<SpoolReader>,
+    /// What rows share that were not sent, opened for the first of them.
+    leaders: Option<(Leaders, SpoolReader)>,
     next: BinaryHeap<Reverse<(u64, usize)>>,
     segments: Vec<Segment>,
     rows: u64,
@@ -113,6 +140,7 @@ impl Merge {
         let mut merge = Self {
             spool: spool.clone(),
             keys: None,
+            leaders: None,
             next: BinaryHeap::new(),
             segments: Vec::new(),
             rows,
@@ -174,44 +202,130 @@ impl Merge {
 
     /// Takes rows while they follow on each other; returns the first that does not.
     fn take_run(&mut self, index: usize, batch: &mut Batch) -> Result<Option<u64>, Trouble> {
-        let segment = &mut self.segments[index];
-        let path = &segment.path;
-        let reader = match &mut segment.reader {
+        let Segment { path, reader } = &mut self.segments[index];
+        let mut reader = match reader.take() {
             Some(reader) => reader,
-            none => none.insert(SegmentReader::open(path).map_err(reading(path))?),
+            None => SegmentReader::open(path).map_err(reading(path))?,
         };
+        let path = path.clone();
         while reader.row() == Some(self.wanted) && self.wanted < self.rows && !batch.is_full() {
-            let due = match reader.read().map_err(reading(path))? {
-                Outcome::Line(line) => {
-                    batch.bytes += line.len();
-                    Due::Line(line)
-                }
+            let due = match reader.read().map_err(reading(&path))? {
+                Outcome::Line(line) => Due::Line(line),
                 Outcome::Kept(kept) => {
-                    batch.bytes += 2 * kept.len as usize;
-                    let keys = match &mut self.keys {
-                        Some(keys) => keys,
-                        none => {
-                            none.insert(SpoolReader::open(&self.spool).map_err(Trouble::Spool)?)
-                        }
-                    };
-                    let row = keys.read(kept.at).map_err(Trouble::Spool)?;
-                    if row.meta.row != self.wanted {
-                        let problem = "an answer leads to another row";
-                        return Err(damaged(path, problem));
-                    }
-                    batch.keys.extend_from_slice(row.key);
+                    let key_len = self.key(kept.at, &path, &mut batch.keys)?;
                     Due::Answer {
                         kept,
                         kept_in: reader.answers(),
-                        key_len: row.key.len(),
+                        key_len,
+                        whose: Whose::Own,
                     }
                 }
+                Outcome::Shared(shared) => self.shared(&shared, &path, batch)?,
+                Outcome::Earlier(kept, origin) => {
+                    batch.reused.earlier.add(kept.cost);
+                    batch.reused.outcomes.count(kept.class);
+                    let key_len = self.key(kept.at, &path, &mut batch.keys)?;
+                    Due::Answer {
+                        kept: unpaid(kept),
+                        kept_in: reader.answers(),
+                        key_len,
+                        whose: Whose::Run {
+                            run: origin.run,
+                            row: origin.row,
+                        },
+                    }
+                }
+            };
+            batch.bytes += match &due {
+                Due::Line(line) => line.len(),
+                Due::Answer { kept, .. } => 2 * kept.len as usize,
             };
             batch.rows.push(due);
             self.wanted += 1;
         }
-        Ok(reader.row())
+        let next = reader.row();
+        self.segments[index].reader = Some(reader);
+        Ok(next)
     }
+
+    /// Appends the key of the row that is due; returns its length.
+    fn key(&mut self, at: RowAt, path: &Path, out: &mut Vec<u8>) -> Result<usize, Trouble> {
+        let keys = match &mut self.keys {
+            Some(keys) => keys,
+            none => none.insert(SpoolReader::open(&self.spool).map_err(Trouble::Spool)?),
+        };
+        append_key(keys, (self.wanted, at), path, out)
+    }
+
+    /// What a row shows that shares the answer of another.
+    fn shared(&mut self, shared: &Shared, path: &Path, batch: &mut Batch) -> Result<Due, Trouble> {
+        let start = batch.keys.len();
+        let key_len = self.key(shared.at, path, &mut batch.keys)?;
+        let (leaders, keys) = match &mut self.leaders {
+            Some(leaders) => leaders,
+            none => {
+                let keys = SpoolReader::open(&self.spool).map_err(Trouble::Spool)?;
+                none.insert((Leaders::find(&self.spool)?, keys))
+            }
+        };
+        let of_len = append_key(keys, (shared.of, shared.of_at), path, &mut batch.keys)?;
+        match leaders.outcome(shared.of, path)? {
+            (Outcome::Kept(kept), kept_in) => {
+                batch.reused.identical.add(kept.cost);
+                batch.reused.outcomes.count(kept.class);
+                Ok(Due::Answer {
+                    kept: unpaid(kept),
+                    kept_in,
+                    key_len,
+                    whose: Whose::Row {
+                        row: shared.of,
+                        key_len: of_len,
+                    },
+                })
+            }
+            (Outcome::Line(written), _) => {
+                let written = WrittenLine::read(&written)
+                    .ok_or_else(|| damaged(path, "a shared line cannot be read"))?;
+                let (key, of_key) = batch.keys[start..].split_at(key_len);
+                let reused = line::Reused::Row {
+                    row: shared.of,
+                    key: of_key,
+                };
+                let mut again = Vec::new();
+                write_line(&written.again(key, reused), &mut again);
+                batch.keys.truncate(start);
+                batch.reused.identical.add(Usd::ZERO);
+                batch.reused.outcomes.count(written.class());
+                Ok(Due::Line(again))
+            }
+            (Outcome::Shared(_) | Outcome::Earlier(..), _) => {
+                Err(damaged(path, "a row shares what was not sent"))
+            }
+        }
+    }
+}
+
+/// An answer as a row shows it that was not sent.
+fn unpaid(kept: Kept) -> Kept {
+    Kept {
+        cost: Usd::ZERO,
+        attempts: 0,
+        ..kept
+    }
+}
+
+fn append_key(
+    rows: &mut SpoolReader,
+    (number, at): (u64, RowAt),
+    path: &Path,
+    out: &mut Vec<u8>,
+) -> Result<usize, Trouble> {
+    let row = rows.read(at).map_err(Trouble::Spool)?;
+    if row.meta.row != number {
+        return Err(damaged(path, "an answer leads to another row"));
+    }
+    out.extend_from_slice(row.key);
+    Ok(row.key.len())
 }
 
 /// The error for a file that could not be read.

@@ -79,7 +79,7 @@ proptest! {
         let bytes = fs::read(job.out()).unwrap();
         prop_assert_eq!(&bytes, &whole(rows));
         let digest = blake3::hash(&bytes).into();
-        prop_assert_eq!(output, Output { rows, bytes: bytes.len() as u64, digest });
+        prop_assert_eq!(output, Output { rows, bytes: bytes.len() as u64, digest, reused: Reused::default() });
         prop_assert_eq!(job.files(), ["out.jsonl"]);
     }
 

@@ -1,5 +1,5 @@
-//! An answer that stays where it was received: in the downloaded results of its batch or in the
-//! journal of its shard. An outcome segment says where it is and what its line says besides, so that
+//! An answer that stays where it was received: in the downloaded results of its batch, in the journal of
+//! its shard, or in the copy that was taken of it from an earlier run. An outcome segment says where it is and what its line says besides, so that
 //! an answer is on the disk once until the output is written.
 //!
 //! Leaves out the other records of a segment (`segment`) and the line itself (`line`).
@@ -24,6 +24,8 @@ pub(crate) enum KeptIn {
     Results(ShardNo),
     /// The journal of a sync shard.
     Journal(ShardNo),
+    /// What was taken over from earlier runs.
+    Earlier,
 }
 
 impl KeptIn {
@@ -33,6 +35,7 @@ impl KeptIn {
             Self::Nowhere => None,
             Self::Results(shard) => Some(spool.results(shard)),
             Self::Journal(shard) => Some(spool.journal(shard)),
+            Self::Earlier => Some(spool.earlier_answers()),
         }
     }
 
@@ -41,6 +44,7 @@ impl KeptIn {
             Self::Nowhere => (0u32, 0),
             Self::Results(shard) => (1, shard.0),
             Self::Journal(shard) => (2, shard.0),
+            Self::Earlier => (3, 0),
         };
         (u64::from(shard) << 32 | u64::from(kind)).to_le_bytes()
     }
@@ -51,6 +55,7 @@ impl KeptIn {
             0 => Some(Self::Nowhere),
             1 => Some(Self::Results(ShardNo(shard))),
             2 => Some(Self::Journal(ShardNo(shard))),
+            3 => Some(Self::Earlier),
             _ => None,
         }
     }
@@ -194,11 +199,12 @@ mod tests {
         }
 
         #[test]
-        fn the_file_of_answers_survives(shard in any::<u32>(), kind in 0usize..3) {
+        fn the_file_of_answers_survives(shard in any::<u32>(), kind in 0usize..4) {
             let answers = [
                 KeptIn::Nowhere,
                 KeptIn::Results(ShardNo(shard)),
                 KeptIn::Journal(ShardNo(shard)),
+                KeptIn::Earlier,
             ][kind];
             prop_assert_eq!(KeptIn::decode(answers.encode()), Some(answers));
         }

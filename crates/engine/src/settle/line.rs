@@ -3,12 +3,14 @@
 //!
 //! Leaves out what the members' values are (`batch`, `sync`) and where the line is kept (`segment`).
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use offpeak_core::job::outcome::OutcomeClass;
 use offpeak_core::price::Lane;
 use offpeak_core::units::Usd;
 use offpeak_wire::error::ErrorBody;
+use serde::Deserialize;
 
 use super::answer::Shown;
 
@@ -28,6 +30,64 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u32,
     /// Why there is no answer.
     pub(crate) error: Option<Reason<'a>>,
+    /// Whose answer it is, if the row was not sent itself.
+    pub(crate) reused: Option<Reused<'a>>,
+}
+
+/// The row that was sent, and whose answer this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reused<'a> {
+    /// A row of the same job: its number, counted from 0, and its key.
+    Row { row: u64, key: &'a [u8] },
+    /// A row of an earlier run.
+    Run { run: u32, row: u64 },
+}
+
+/// A finished line without an answer, read for a row that shares it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WrittenLine<'a> {
+    status: OutcomeClass,
+    #[serde(borrow)]
+    error: WrittenReason<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WrittenReason<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    #[serde(borrow)]
+    request_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> WrittenLine<'a> {
+    /// Reads a line that was written by [`write_line`].
+    pub(crate) fn read(line: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    pub(crate) fn class(&self) -> OutcomeClass {
+        self.status
+    }
+
+    /// The line of a row that ended in the same way, and was not sent.
+    pub(crate) fn again<'l>(&'l self, key: &'l [u8], reused: Reused<'l>) -> Line<'l> {
+        Line {
+            key,
+            class: self.status,
+            answer: None,
+            cost: Some(Usd::ZERO),
+            route: None,
+            attempts: 0,
+            error: Some(Reason {
+                kind: &self.error.kind,
+                message: &self.error.message,
+                request_id: self.error.request_id.as_deref(),
+            }),
+            reused: Some(reused),
+        }
+    }
 }
 
 /// Lane and whether the cache was in play.
@@ -111,6 +171,18 @@ pub(crate) fn write_line(line: &Line<'_>, out: &mut Vec<u8>) {
         Some(reason) => write_reason(reason, out),
         None => out.extend_from_slice(b"null"),
     }
+    match line.reused {
+        None => {}
+        Some(Reused::Row { row, key }) => {
+            write!(out, ",\"reused\":{{\"row\":{row},\"key\":").expect("a Vec takes every write");
+            out.extend_from_slice(key);
+            out.push(b'}');
+        }
+        Some(Reused::Run { run, row }) => {
+            write!(out, ",\"reused\":{{\"run\":{run},\"row\":{row}}}")
+                .expect("a Vec takes every write");
+        }
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -175,6 +247,7 @@ mod tests {
             }),
             attempts: 1,
             error: None,
+            reused: None,
         }
     }
 
@@ -192,6 +265,19 @@ mod tests {
             route,
             attempts,
             error: Some(error),
+            reused: None,
+        }
+    }
+
+    /// What a row shows of the line of another.
+    fn again(line: Line<'static>, reused: Reused<'static>) -> Line<'static> {
+        Line {
+            key: b"\"b2\"",
+            cost: Some(Usd::ZERO),
+            route: None,
+            attempts: 0,
+            reused: Some(reused),
+            ..line
         }
     }
 
@@ -237,6 +323,14 @@ mod tests {
                 1,
                 ours(OutcomeClass::ResultUnreadable, "its result line is missing"),
             ),
+            again(
+                succeeded(),
+                Reused::Row {
+                    row: 0,
+                    key: b"\"a1\"",
+                },
+            ),
+            again(succeeded(), Reused::Run { run: 3, row: 70 }),
         ];
         insta::assert_snapshot!(lines.iter().map(written).collect::<String>());
     }

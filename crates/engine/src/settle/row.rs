@@ -220,6 +220,7 @@ impl Part {
             route,
             attempts,
             error,
+            reused: None,
         };
         segment::frame_line(row.reference.row, &mut self.framed, |out| {
             line::write_line(&line, out);

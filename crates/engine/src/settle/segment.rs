@@ -3,7 +3,7 @@
 //!
 //! A segment is a magic number and where its answers are, then records: row (u64), kind (u8), and
 //! either an answer that is kept elsewhere, or length (u32) and bytes of a finished output line, its
-//! newline included; integers are little-endian. The first row therefore stands at a fixed place, so
+//! newline included, or whose answer the row has as well; integers are little-endian. The first row therefore stands at a fixed place, so
 //! that a merge can order thousands of segments before it opens them. Leaves out what a line says
 //! (`line`) and the merge (`output`).
 
@@ -12,7 +12,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::kept::{KEPT_LEN, Kept, KeptIn};
-use crate::spool::{create_file, sync_dir};
+use crate::spool::{RowAt, create_file, sync_dir};
 
 const MAGIC: &[u8; 8] = b"opseg\0\0\x02";
 
@@ -31,8 +31,19 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// Buffer of a reader, in bytes; a merge holds one per segment whose rows overlap.
 const READ_BUFFER: usize = 64 * 1024;
 
+/// Buffer of a reader that is sent here and there, in bytes.
+const GLANCE: usize = 4 * 1024;
+
+/// Bytes of a row whose answer another has.
+const SHARED_LEN: usize = 24;
+
+/// Bytes of what is known of the row that an earlier run has answered.
+const ORIGIN_LEN: usize = 20;
+
 const LINE: u8 = 1;
 const KEPT: u8 = 2;
+const SHARED: u8 = 3;
+const EARLIER: u8 = 4;
 
 /// How a row ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +52,56 @@ pub(crate) enum Outcome {
     Line(Vec<u8>),
     /// With an answer, of which the line is made when the output is.
     Kept(Kept),
+    /// As the row did whose request is the same.
+    Shared(Shared),
+    /// With the answer of an earlier run.
+    Earlier(Kept, Origin),
+}
+
+/// A row that was not sent, because an earlier row of the job makes the same request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// Where it is.
+    pub(crate) at: RowAt,
+    /// The row that was sent.
+    pub(crate) of: u64,
+    /// Where that is.
+    pub(crate) of_at: RowAt,
+}
+
+/// The row that was answered and paid in an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The run, of the same name.
+    pub(crate) run: u32,
+    /// The row in it.
+    pub(crate) row: u64,
+    /// Where that was in its spool, which may be gone.
+    pub(crate) at: RowAt,
+}
+
+impl Shared {
+    fn decode(bytes: &[u8; SHARED_LEN]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        let [at, of, of_at] = [0, 1, 2].map(|word| u64::from_le_bytes(words[word]));
+        Self {
+            at: RowAt(at),
+            of,
+            of_at: RowAt(of_at),
+        }
+    }
+}
+
+impl Origin {
+    fn decode(bytes: &[u8; ORIGIN_LEN]) -> Self {
+        let (words, run) = bytes.as_chunks::<8>();
+        let run = run.first_chunk().expect("four bytes are left");
+        Self {
+            run: u32::from_le_bytes(*run),
+            row: u64::from_le_bytes(words[0]),
+            at: RowAt(u64::from_le_bytes(words[1])),
+        }
+    }
 }
 
 /// Appends the record of a row whose line is finished; `line` appends the line's bytes.
@@ -57,6 +118,23 @@ pub(crate) fn frame_line(row: u64, out: &mut Vec<u8>, line: impl FnOnce(&mut Vec
 pub(super) fn frame_kept(row: u64, kept: &Kept, out: &mut Vec<u8>) {
     frame(row, KEPT, out);
     kept.encode(out);
+}
+
+/// Appends the record of a row that shares the answer of another.
+pub(crate) fn frame_shared(row: u64, shared: &Shared, out: &mut Vec<u8>) {
+    frame(row, SHARED, out);
+    for number in [shared.at.0, shared.of, shared.of_at.0] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// Appends the record of a row that an earlier run has answered.
+pub(crate) fn frame_earlier(row: u64, kept: &Kept, from: &Origin, out: &mut Vec<u8>) {
+    frame(row, EARLIER, out);
+    kept.encode(out);
+    out.extend_from_slice(&from.row.to_le_bytes());
+    out.extend_from_slice(&from.at.0.to_le_bytes());
+    out.extend_from_slice(&from.run.to_le_bytes());
 }
 
 fn frame(row: u64, kind: u8, out: &mut Vec<u8>) {
@@ -92,7 +170,7 @@ impl SegmentWriter {
         })
     }
 
-    /// Appends records made by `frame_line` or `frame_kept`; rows ascend over the whole segment.
+    /// Appends framed records; rows ascend over the whole segment.
     pub(crate) fn append(&mut self, framed: &[u8]) -> io::Result<()> {
         self.out.write_all(framed)
     }
@@ -115,6 +193,10 @@ pub(crate) struct SegmentReader {
     input: BufReader<File>,
     answers: KeptIn,
     next: Option<(u64, u8)>,
+    /// Where the next record begins.
+    at: u64,
+    /// Bytes that were read.
+    read: u64,
 }
 
 impl SegmentReader {
@@ -125,6 +207,11 @@ impl SegmentReader {
     /// The first row of a segment; `None` when it has no rows.
     pub(crate) fn first_row(path: &Path) -> io::Result<Option<u64>> {
         Self::buffered(path, HEAD_LEN + FRAME_LEN).map(|reader| reader.row())
+    }
+
+    /// Opens a segment whose records are read here and there.
+    pub(crate) fn glance(path: &Path) -> io::Result<Self> {
+        Self::buffered(path, GLANCE)
     }
 
     fn buffered(path: &Path, capacity: usize) -> io::Result<Self> {
@@ -141,9 +228,25 @@ impl SegmentReader {
             answers: KeptIn::decode(answers)
                 .ok_or_else(|| damaged("nobody knows where its answers are"))?,
             next: None,
+            at: HEAD_LEN as u64,
+            read: HEAD_LEN as u64,
         };
         reader.read_frame()?;
         Ok(reader)
+    }
+
+    /// Where the record of the next row begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Goes to the record that begins there.
+    pub(crate) fn go_to(&mut self, at: u64) -> io::Result<()> {
+        let by = i128::from(at) - i128::from(self.read);
+        let by = i64::try_from(by).map_err(|_| damaged("a record is beyond its end"))?;
+        self.input.seek_relative(by)?;
+        (self.at, self.read) = (at, at);
+        self.read_frame()
     }
 
     /// Where its answers are.
@@ -161,22 +264,19 @@ impl SegmentReader {
         let (row, kind) = self.next.ok_or_else(|| damaged("read past its last row"))?;
         let outcome = match kind {
             LINE => {
-                let mut len = [0; 4];
-                self.input.read_exact(&mut len)?;
-                let len = u32::from_le_bytes(len);
+                let len = u32::from_le_bytes(self.bytes()?);
                 let mut line = Vec::new();
                 // A damaged length must not make us ask for memory that no file fills.
                 let read = (&mut self.input).take(len.into()).read_to_end(&mut line)?;
                 if read != len as usize {
                     return Err(damaged("it ends within a record"));
                 }
+                self.read += u64::from(len);
                 Outcome::Line(line)
             }
-            KEPT => {
-                let mut kept = [0; KEPT_LEN];
-                self.input.read_exact(&mut kept)?;
-                Outcome::Kept(Kept::decode(&kept).ok_or_else(|| damaged("an unknown class"))?)
-            }
+            KEPT => Outcome::Kept(self.kept()?),
+            SHARED => Outcome::Shared(Shared::decode(&self.bytes()?)),
+            EARLIER => Outcome::Earlier(self.kept()?, Origin::decode(&self.bytes()?)),
             _ => return Err(damaged("an unknown kind of record")),
         };
         self.read_frame()?;
@@ -186,7 +286,19 @@ impl SegmentReader {
         Ok(outcome)
     }
 
+    fn kept(&mut self) -> io::Result<Kept> {
+        Kept::decode(&self.bytes()?).ok_or_else(|| damaged("an unknown class"))
+    }
+
+    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes)?;
+        self.read += N as u64;
+        Ok(bytes)
+    }
+
     fn read_frame(&mut self) -> io::Result<()> {
+        self.at = self.read;
         let mut frame = [0; FRAME_LEN];
         let mut filled = 0;
         while filled < FRAME_LEN {
@@ -199,6 +311,7 @@ impl SegmentReader {
                 read => filled += read,
             }
         }
+        self.read += FRAME_LEN as u64;
         self.next = Some((row_of(&frame), frame[FRAME_LEN - 1]));
         Ok(())
     }

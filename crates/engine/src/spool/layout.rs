@@ -108,6 +108,24 @@ impl SpoolDir {
         self.outcomes_dir().join("invalid.seg")
     }
 
+    /// The outcome segment of the rows that share the answer of an identical row.
+    #[must_use]
+    pub fn shared_outcomes(&self) -> PathBuf {
+        self.outcomes_dir().join("shared.seg")
+    }
+
+    /// The outcome segment of the rows that an earlier run has answered.
+    #[must_use]
+    pub fn earlier_outcomes(&self) -> PathBuf {
+        self.outcomes_dir().join("earlier.seg")
+    }
+
+    /// The answers that were taken over from earlier runs, one a line.
+    #[must_use]
+    pub fn earlier_answers(&self) -> PathBuf {
+        self.root.join("results").join("earlier.jsonl")
+    }
+
     /// Where all outcome segments are.
     #[must_use]
     pub fn outcomes_dir(&self) -> PathBuf {

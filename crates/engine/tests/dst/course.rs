@@ -16,7 +16,7 @@ use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
-use offpeak_engine::spec::{InputShape, JobSpec, OnInvalid, Source};
+use offpeak_engine::spec::{InputShape, JobSpec, OnInvalid, Reuse, Source};
 use offpeak_engine::start::{Choice, Engine, Opened, open};
 use offpeak_sim::World;
 use offpeak_sim::server::Upstream;
@@ -367,6 +367,7 @@ impl State<'_> {
             overwrite: false,
             on_invalid: OnInvalid::Stop,
             on_unknown: job.on_unknown,
+            reuse: Reuse::default(),
         }
     }
 

@@ -24,8 +24,10 @@ use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::reconcile::{ReconcileError, Reconciliation, Scope, reconcile};
 use offpeak_engine::run::{RunEnd, run};
-use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Source};
+use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Reuse, Source};
+use offpeak_engine::spool::SpoolDir;
 use offpeak_engine::start::{Choice, Engine, Job, Opened, open};
+use offpeak_engine::verify::{Verdict, verify};
 use offpeak_sim::server::Upstream;
 use offpeak_sim::{BillLine, Config, Lane, Request, World};
 use offpeak_store::Store;
@@ -87,6 +89,7 @@ impl Lab {
             overwrite: false,
             on_invalid: OnInvalid::Stop,
             on_unknown: OnUnknown::Wait,
+            reuse: Reuse::default(),
         };
         let choice = Choice {
             past_guard: true,
@@ -258,6 +261,24 @@ impl Lab {
     /// What the upstream has billed.
     pub(crate) fn bill(&self) -> Usd {
         Usd::from_pico(self.world.lock().unwrap().bill().total())
+    }
+
+    /// How many calls and rows it has billed.
+    pub(crate) fn billed(&self) -> usize {
+        self.world.lock().unwrap().bill().lines().count()
+    }
+
+    /// The files of a run.
+    pub(crate) fn spool_of(&self, manifest: &Manifest) -> SpoolDir {
+        SpoolDir::new(self.data_dir().join("jobs").join(&manifest.job))
+    }
+
+    /// Proves a finished run again.
+    pub(crate) fn verify(&self, manifest: &Manifest) -> Verdict {
+        let id = JobId::parse(&manifest.job).unwrap();
+        let (store, spool) = (self.store(), self.spool_of(manifest));
+        let record = store.job(&id).unwrap().unwrap();
+        verify(&store, &record, &spool, Book::embedded()).unwrap()
     }
 
     async fn life(&self, clock: Clock) -> Life {

@@ -18,6 +18,7 @@ mod forest;
 mod lab;
 mod promises;
 mod reconcile;
+mod reuse;
 mod scenarios;
 mod traps;
 mod waste;

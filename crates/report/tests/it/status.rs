@@ -39,6 +39,7 @@ fn a_job_under_way() {
             rows: 933,
         }],
         rows: 4_133,
+        done: 1_200,
         shards: vec![
             shard("canary", "settled", 1, 1),
             shard("bulk", "planned", 1, 933),

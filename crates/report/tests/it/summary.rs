@@ -3,7 +3,7 @@
 use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::plan::Route;
 use offpeak_core::units::{Span, Usd};
-use offpeak_report::{Summary, summary_text};
+use offpeak_report::{ReusedRows, Summary, summary_text};
 
 use crate::{at_both_widths, job, usd};
 
@@ -35,6 +35,7 @@ fn speeches() -> Summary {
             output_tokens: 661_280,
             ..Tally::default()
         },
+        reused: ReusedRows::default(),
         duration: Span::from_secs(6_730),
         spare: Some(Span::from_secs(22_070)),
         stopped: None,
@@ -90,6 +91,27 @@ fn stopped_before_anything_was_answered() {
         ..speeches()
     };
     insta::assert_snapshot!(text(&summary));
+}
+
+#[test]
+fn rows_that_were_not_sent_are_told_with_what_they_save() {
+    let mut summary = speeches();
+    summary.tally.attempts = 1_132;
+    summary.reused = ReusedRows {
+        identical: 1,
+        earlier_runs: 3_000,
+        saved: usd("0.3320011"),
+    };
+    let reused = |summary: &Summary| {
+        let text = summary_text(summary, 100);
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("Reused") || line.starts_with("Tries"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(reused(&summary));
+    summary.reused.earlier_runs = 4_133;
+    assert!(summary_text(&summary, 100).contains("; nothing had to be sent."));
 }
 
 #[test]

@@ -1,0 +1,453 @@
+//! Which rows need no call of their own: an earlier row of the job makes the same request, or an earlier
+//! run has answered it.
+//!
+//! The digests of all requests are sorted together with those of the answers that there are, on the disk
+//! beyond a few megabytes, and what is found is sorted by row. What is not sent keeps its place in the
+//! spool and gets its outcome here. Leaves out the answers of earlier runs (`reuse`).
+
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use offpeak_core::units::Usd;
+
+use super::error::IngestError;
+use super::keys::Entry;
+use super::sink::write_error;
+use crate::reuse::{AnswerAt, EarlierRun, Offered, Taker};
+use crate::settle::kept::{Kept, KeptIn};
+use crate::settle::segment::{SegmentWriter, Shared, frame_earlier, frame_shared};
+use crate::sorted::{Iter, Sorted, Sorter};
+use crate::spec::Reuse;
+use crate::spool::{RowAt, SpoolDir, create_file, sync_dir};
+
+/// Answers to one request that are remembered while its rows are dealt out: only where many identical
+/// rows of a run were all sent are there more.
+const ANSWERS_MAX: usize = 1 << 16;
+
+/// Rows that need no call of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// How many.
+    pub rows: u64,
+    /// Most they can cost on the sync lane, with an hour's cache write.
+    pub worst: Usd,
+    /// What their answers cost when they were paid; nothing where they are not paid yet.
+    pub paid: Usd,
+}
+
+impl Unsent {
+    fn count(&mut self, worst: u64, paid: Usd) {
+        self.rows += 1;
+        self.worst += Usd::from_pico(worst.into());
+        self.paid += paid;
+    }
+}
+
+/// A request or an answer to one: digest, rank, row, then what is known of it. Answers come before the
+/// rows that may take them, those of the newest run first.
+const REQUEST_LEN: usize = 16 + 4 + 8 + 24;
+
+/// The rank of the rows of this job.
+const OWN: u32 = u32::MAX;
+
+/// Gathers the requests of a job and the answers of earlier runs.
+#[derive(Debug)]
+pub(super) struct Requests(Sorter<REQUEST_LEN>);
+
+impl Requests {
+    /// Runs of the sort go to `dir`; `None` for the system's place for temporary files.
+    pub(super) fn new(dir: Option<PathBuf>) -> Self {
+        Self(Sorter::new(dir))
+    }
+
+    /// Adds a row of this job; `worst` in picodollars.
+    pub(super) fn push(
+        &mut self,
+        digest: &[u8; 16],
+        row: u64,
+        at: RowAt,
+        worst: u64,
+    ) -> io::Result<()> {
+        let mut known = [0; 24];
+        known[..8].copy_from_slice(&at.0.to_be_bytes());
+        known[8..16].copy_from_slice(&worst.to_be_bytes());
+        self.put(digest, OWN, row, known)
+    }
+
+    /// Adds the answers of earlier runs; an error comes with the run whose files cannot be read.
+    pub(super) fn push_answers(&mut self, earlier: &[EarlierRun]) -> Result<(), (u32, io::Error)> {
+        for (holder, run) in (0..).zip(earlier) {
+            run.for_each_answer(holder, |offered| self.push_answer(offered))
+                .map_err(|error| (run.run(), error))?;
+        }
+        Ok(())
+    }
+
+    fn push_answer(&mut self, offered: &Offered) -> io::Result<()> {
+        let mut known = [0; 24];
+        known[..4].copy_from_slice(&offered.at.holder.to_be_bytes());
+        known[4..8].copy_from_slice(&offered.at.segment.to_be_bytes());
+        known[8..16].copy_from_slice(&offered.at.offset.to_be_bytes());
+        // One answer costs far less than the millions of dollars that this holds.
+        let cost = u64::try_from(offered.cost.pico()).unwrap_or(u64::MAX);
+        known[16..].copy_from_slice(&cost.to_be_bytes());
+        self.put(&offered.digest, OWN - 1 - offered.run, offered.row, known)
+    }
+
+    fn put(&mut self, digest: &[u8; 16], rank: u32, row: u64, known: [u8; 24]) -> io::Result<()> {
+        let mut record = [0; REQUEST_LEN];
+        record[..16].copy_from_slice(digest);
+        record[16..20].copy_from_slice(&rank.to_be_bytes());
+        record[20..28].copy_from_slice(&row.to_be_bytes());
+        record[28..].copy_from_slice(&known);
+        self.0.push(record)
+    }
+
+    /// Deals the answers out. Rows in `invalid` are not sent and answer for nobody; they ascend.
+    pub(super) fn finish(
+        self,
+        reuse: Reuse,
+        invalid: &[(Entry, u64)],
+        dir: Option<PathBuf>,
+    ) -> io::Result<Found> {
+        let mut found = Dealing {
+            reuse,
+            identical: Unsent::default(),
+            earlier: Unsent::default(),
+            unsent: Sorter::new(dir),
+        };
+        let mut one = One::default();
+        for record in self.0.finish()?.iter()? {
+            let (digest, rank, row, known) = split(&record?);
+            if one.digest != digest {
+                one = One {
+                    digest,
+                    ..One::default()
+                };
+            }
+            if rank < OWN {
+                one.offer((rank, row), &known, reuse);
+            } else if invalid
+                .binary_search_by_key(&row, |(entry, _)| entry.row)
+                .is_err()
+            {
+                found.deal(row, &known, &mut one)?;
+            }
+        }
+        Ok(Found {
+            identical: found.identical,
+            earlier: found.earlier,
+            unsent: found.unsent.finish()?,
+        })
+    }
+}
+
+fn split(record: &[u8; REQUEST_LEN]) -> ([u8; 16], u32, u64, [u8; 24]) {
+    let word = |at: usize| u32::from_be_bytes(*record[at..].first_chunk().expect("it is longer"));
+    (
+        *record.first_chunk().expect("it is longer"),
+        word(16),
+        long(&record[20..]),
+        *record.last_chunk().expect("it is longer"),
+    )
+}
+
+fn long(bytes: &[u8]) -> u64 {
+    u64::from_be_bytes(*bytes.first_chunk().expect("it is longer"))
+}
+
+/// One request, while its rows pass.
+#[derive(Debug, Default)]
+struct One {
+    digest: [u8; 16],
+    /// Answers that are there, and what they cost.
+    answers: VecDeque<(AnswerAt, Usd)>,
+    /// The run and row of the last one: its copies are no further answers.
+    last: Option<(u32, u64)>,
+    /// The first row that is sent.
+    leader: Option<(u64, RowAt)>,
+}
+
+impl One {
+    fn offer(&mut self, origin: (u32, u64), known: &[u8; 24], reuse: Reuse) {
+        let most = if reuse.identical { 1 } else { ANSWERS_MAX };
+        if self.last.replace(origin) == Some(origin) || self.answers.len() == most {
+            return;
+        }
+        let halves = long(known);
+        let at = AnswerAt {
+            holder: u32::try_from(halves >> 32).expect("the upper half"),
+            segment: u32::try_from(halves & u64::from(u32::MAX)).expect("the lower half"),
+            offset: long(&known[8..]),
+        };
+        let cost = Usd::from_pico(long(&known[16..]).into());
+        self.answers.push_back((at, cost));
+    }
+
+    /// The answer for one more row. Identical rows are there on purpose unless somebody says
+    /// otherwise: then each takes an answer of its own.
+    fn take(&mut self, reuse: Reuse) -> Option<(AnswerAt, Usd)> {
+        if reuse.identical {
+            return self.answers.front().copied();
+        }
+        self.answers.pop_front()
+    }
+}
+
+struct Dealing {
+    reuse: Reuse,
+    identical: Unsent,
+    earlier: Unsent,
+    unsent: Sorter<UNSENT_LEN>,
+}
+
+impl Dealing {
+    fn deal(&mut self, row: u64, known: &[u8; 24], one: &mut One) -> io::Result<()> {
+        let (at, worst) = (RowAt(long(known)), long(&known[8..]));
+        if let Some((answer, paid)) = one.take(self.reuse) {
+            self.earlier.count(worst, paid);
+            if self.reuse.earlier_runs {
+                return self.put(row, at, Why::Earlier(answer));
+            }
+        }
+        let Some((of, of_at)) = one.leader else {
+            one.leader = Some((row, at));
+            return Ok(());
+        };
+        self.identical.count(worst, Usd::ZERO);
+        if self.reuse.identical {
+            return self.put(row, at, Why::Shared { of, of_at });
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: u64, at: RowAt, why: Why) -> io::Result<()> {
+        self.unsent.push(encode(row, at, why))
+    }
+}
+
+/// Bytes of a row that is not sent: its number, its place, and why.
+const UNSENT_LEN: usize = 8 + 8 + 1 + 16;
+
+/// Why a row is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Shared { of: u64, of_at: RowAt },
+    Earlier(AnswerAt),
+}
+
+fn encode(row: u64, at: RowAt, why: Why) -> [u8; UNSENT_LEN] {
+    let mut record = [0; UNSENT_LEN];
+    record[..8].copy_from_slice(&row.to_be_bytes());
+    record[8..16].copy_from_slice(&at.0.to_be_bytes());
+    let (kind, one, other) = match why {
+        Why::Shared { of, of_at } => (0, of, of_at.0),
+        Why::Earlier(answer) => {
+            let halves = u64::from(answer.holder) << 32 | u64::from(answer.segment);
+            (1, halves, answer.offset)
+        }
+    };
+    record[16] = kind;
+    record[17..25].copy_from_slice(&one.to_be_bytes());
+    record[25..].copy_from_slice(&other.to_be_bytes());
+    record
+}
+
+fn decode(record: &[u8; UNSENT_LEN]) -> (u64, RowAt, Why) {
+    let (one, other) = (long(&record[17..]), long(&record[25..]));
+    let why = match record[16] {
+        0 => Why::Shared {
+            of: one,
+            of_at: RowAt(other),
+        },
+        _ => Why::Earlier(AnswerAt {
+            holder: u32::try_from(one >> 32).expect("the upper half"),
+            segment: u32::try_from(one & u64::from(u32::MAX)).expect("the lower half"),
+            offset: other,
+        }),
+    };
+    (long(record), RowAt(long(&record[8..])), why)
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Rows that an earlier row of the job would answer for, whether or not that is wanted.
+    pub(super) identical: Unsent,
+    /// Rows that an earlier run has answered, whether or not that is wanted.
+    pub(super) earlier: Unsent,
+    /// Those that are not sent, by row.
+    unsent: Sorted<UNSENT_LEN>,
+}
+
+impl Found {
+    /// Asks of ascending rows whether they are sent.
+    pub(super) fn rows(&mut self) -> io::Result<UnsentRows<'_>> {
+        let mut unsent = self.unsent.iter()?;
+        let next = next_row(&mut unsent)?;
+        Ok(UnsentRows { unsent, next })
+    }
+
+    /// Tells one choice of rows from another; `None` if all are sent.
+    pub(super) fn digest(&mut self) -> io::Result<Option<[u8; 32]>> {
+        let mut unsent = self.unsent.iter()?;
+        let mut row = next_row(&mut unsent)?;
+        if row.is_none() {
+            return Ok(None);
+        }
+        let mut hasher = blake3::Hasher::new();
+        while let Some(number) = row {
+            hasher.update(&number.to_le_bytes());
+            row = next_row(&mut unsent)?;
+        }
+        Ok(Some(*hasher.finalize().as_bytes()))
+    }
+
+    /// Writes the outcomes of the rows that are not sent, and copies the answers that are taken over;
+    /// returns the bytes that takes.
+    pub(super) fn write(
+        &mut self,
+        dir: &SpoolDir,
+        earlier: &[EarlierRun],
+    ) -> Result<u64, IngestError> {
+        let write = || write_error(dir, None);
+        let mut outcomes = Outcomes::new(dir, earlier);
+        for record in self.unsent.iter().map_err(|source| write()(source))? {
+            let (row, at, why) = decode(&record.map_err(|source| write()(source))?);
+            match why {
+                Why::Shared { of, of_at } => outcomes.shared(row, Shared { at, of, of_at }),
+                Why::Earlier(answer) => outcomes.earlier(row, at, answer),
+            }?;
+        }
+        outcomes.finish()
+    }
+}
+
+/// The rows that are not sent, in order.
+pub(super) struct UnsentRows<'a> {
+    unsent: Iter<'a, UNSENT_LEN>,
+    next: Option<u64>,
+}
+
+impl UnsentRows<'_> {
+    /// Whether a row is one of them; rows must ascend.
+    pub(super) fn has(&mut self, row: u64) -> io::Result<bool> {
+        while self.next.is_some_and(|next| next < row) {
+            self.next = next_row(&mut self.unsent)?;
+        }
+        Ok(self.next == Some(row))
+    }
+}
+
+fn next_row(unsent: &mut Iter<'_, UNSENT_LEN>) -> io::Result<Option<u64>> {
+    Ok(unsent.next().transpose()?.map(|record| decode(&record).0))
+}
+
+/// The segments of rows that are not sent, begun with their first rows.
+struct Outcomes<'a> {
+    dir: &'a SpoolDir,
+    shared: Option<SegmentWriter>,
+    earlier: Option<(SegmentWriter, BufWriter<std::fs::File>)>,
+    /// Bytes of the answers so far.
+    answers: u64,
+    written: u64,
+    taker: Taker<'a>,
+    framed: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl<'a> Outcomes<'a> {
+    fn new(dir: &'a SpoolDir, earlier: &'a [EarlierRun]) -> Self {
+        Self {
+            dir,
+            shared: None,
+            earlier: None,
+            answers: 0,
+            written: 0,
+            taker: Taker::new(earlier),
+            framed: Vec::new(),
+            message: Vec::new(),
+        }
+    }
+
+    fn shared(&mut self, row: u64, shared: Shared) -> Result<(), IngestError> {
+        self.framed.clear();
+        frame_shared(row, &shared, &mut self.framed);
+        let mut append = || {
+            let segment = match &mut self.shared {
+                Some(segment) => segment,
+                none => {
+                    let path = self.dir.shared_outcomes();
+                    none.insert(SegmentWriter::create(&path, KeptIn::Nowhere)?)
+                }
+            };
+            self.written += self.framed.len() as u64;
+            segment.append(&self.framed)
+        };
+        append().map_err(write_error(self.dir, None))
+    }
+
+    fn earlier(&mut self, row: u64, at: RowAt, answer: AnswerAt) -> Result<(), IngestError> {
+        let taken = self.taker.take(answer, &mut self.message);
+        let (kept, origin) = taken.map_err(|source| IngestError::Earlier {
+            run: self.taker.run(answer),
+            source: source.into(),
+        })?;
+        self.framed.clear();
+        let kept = Kept {
+            at,
+            offset: self.answers,
+            ..kept
+        };
+        frame_earlier(row, &kept, &origin, &mut self.framed);
+        self.message.push(b'\n');
+        let mut append = || {
+            let (segment, answers) = match &mut self.earlier {
+                Some(open) => open,
+                none => {
+                    let path = self.dir.earlier_outcomes();
+                    let segment = SegmentWriter::create(&path, KeptIn::Earlier)?;
+                    let answers = create_file(&self.dir.earlier_answers())?;
+                    none.insert((segment, BufWriter::with_capacity(1 << 18, answers)))
+                }
+            };
+            self.answers += self.message.len() as u64;
+            self.written += (self.framed.len() + self.message.len()) as u64;
+            answers.write_all(&self.message)?;
+            segment.append(&self.framed)
+        };
+        append().map_err(write_error(self.dir, None))
+    }
+
+    /// Makes everything durable; returns the bytes.
+    fn finish(self) -> Result<u64, IngestError> {
+        let Self {
+            dir,
+            shared,
+            earlier,
+            written,
+            ..
+        } = self;
+        let finish = || -> io::Result<()> {
+            if let Some(segment) = shared {
+                segment.finish()?;
+            }
+            if let Some((segment, answers)) = earlier {
+                let answers = answers
+                    .into_inner()
+                    .map_err(io::IntoInnerError::into_error)?;
+                answers.sync_all()?;
+                let path = dir.earlier_answers();
+                sync_dir(path.parent().unwrap_or_else(|| dir.root()))?;
+                segment.finish()?;
+            }
+            Ok(())
+        };
+        finish().map_err(write_error(dir, None))?;
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests;
