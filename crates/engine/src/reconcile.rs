@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offpeak_core::reconcile::{
-    Charge, Charged, Compared, Finding, Held, Money, Verdict, Window, compare_money,
+    Cell, Charge, Charged, Compared, Counts, Finding, Held, Money, Verdict, Window, compare_money,
     compare_tokens, least_worth,
 };
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -129,22 +129,26 @@ pub async fn reconcile(
     let asked_at = reports.now();
     let book = Arc::clone(&engine.book);
     let usage = reports.usage(window, width, &book).await?;
-    let tokens = compare_tokens(&read.books, window, &usage, |cell, counts| {
+    let worth = |cell: &Cell, counts: &Counts| {
         let worth = |at| least_worth(&book, at, cell, counts);
         worth(window.from).or_else(|_| worth(window.to)).ok()
-    });
+    };
+    let tokens = compare_tokens(&read.books, window, &usage, worth);
     let costs = if narrowed {
         None
     } else {
         Some(reports.costs(days, &book).await?)
     };
-    let money = costs.as_ref().map(|costs| {
+    let charged = costs.as_ref().map(|costs| {
         let mut sum: BTreeMap<Charge, Charged> = BTreeMap::new();
         for (charge, charged) in costs.values().flatten() {
             sum.entry(charge.clone()).or_default().add(*charged);
         }
-        compare_money(&read.books, days, &sum)
+        sum
     });
+    let money = charged
+        .as_ref()
+        .map(|sum| compare_money(&read.books, days, sum));
     let mut days_off = Vec::new();
     for from in costs.iter().flat_map(|_| days.starts(DAY)) {
         let day = Window {
@@ -161,11 +165,18 @@ pub async fn reconcile(
     }
     let last = read.books.last(days);
     let complete_from = last.map(|last| last - SLACK + FRESH_AFTER);
-    let findings = tokens.iter().map(|line| line.finding);
-    let findings = findings.chain(money.iter().flatten().map(|line| line.finding));
-    let complete = complete_from.is_none_or(|from| asked_at >= from);
+    // What was billed a moment ago must not hide what has been missing for long.
+    let old = read.books.before(asked_at - FRESH_AFTER + SLACK);
+    let short_of_old = findings(
+        &compare_tokens(&old, window, &usage, worth),
+        charged
+            .as_ref()
+            .map(|sum| compare_money(&old, days, sum))
+            .as_deref(),
+    )
+    .any(|finding| finding == Finding::Short);
     Ok(Reconciliation {
-        verdict: Verdict::of(findings, complete),
+        verdict: Verdict::of(findings(&tokens, money.as_deref()), short_of_old),
         window,
         days,
         tokens,
@@ -179,4 +190,12 @@ pub async fn reconcile(
         answers: read.answers,
         unread: read.unread,
     })
+}
+
+fn findings<'a>(
+    tokens: &'a [Compared],
+    money: Option<&'a [Money]>,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    let money = money.unwrap_or_default().iter().map(|line| line.finding);
+    tokens.iter().map(|line| line.finding).chain(money)
 }

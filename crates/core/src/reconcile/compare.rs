@@ -256,14 +256,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict of all findings; `complete` once the reports have had the time to be.
+    /// The verdict of all findings. `overdue` says whether what is missing upstream has had the time to
+    /// get there.
     #[must_use]
-    pub fn of(findings: impl IntoIterator<Item = Finding>, complete: bool) -> Self {
+    pub fn of(findings: impl IntoIterator<Item = Finding>, overdue: bool) -> Self {
         match findings.into_iter().max() {
             None | Some(Finding::Equal) => Self::Agrees,
             Some(Finding::AtTheEdge | Finding::Unknown) => Self::Explained,
             Some(Finding::OtherTraffic) => Self::OtherTraffic,
-            Some(Finding::Short) if complete => Self::Defect,
+            Some(Finding::Short) if overdue => Self::Defect,
             Some(Finding::Short) => Self::NotYet,
         }
     }

@@ -168,6 +168,23 @@ proptest! {
     }
 
     #[test]
+    fn what_is_missing_is_missing_among_what_was_billed_before_unless_it_came_later(
+        calls in calls(), extra in call(), bound in 0i64..1_200,
+    ) {
+        let window = window(-100, 1_100);
+        let reports = reports(&calls, window);
+        let mut all = calls;
+        all.push(extra.clone());
+        let found = findings(&books(&all).before(seconds(bound)), window, &reports);
+        let is_before = extra.at + extra.vague[1] < bound;
+        prop_assert!(is_before || !found.contains(&Finding::Short));
+        // What came after it cannot hide it, if nobody else made such a call since.
+        let alone = books(std::slice::from_ref(&extra)).before(seconds(bound));
+        let nothing = Reports::default();
+        prop_assert_eq!(findings(&alone, window, &nothing).contains(&Finding::Short), is_before);
+    }
+
+    #[test]
     fn a_call_that_we_do_not_know_is_explained_by_as_much_as_it_is_worth(
         calls in calls(), extra in call(), own: bool, short in 1i128..1_000,
     ) {

@@ -172,6 +172,18 @@ impl Books {
         sum
     }
 
+    /// Only what was certainly billed before a moment.
+    #[must_use]
+    pub fn before(&self, at: Timestamp) -> Self {
+        let billed = self.billed.iter().filter(|((_, when), _)| when.to < at);
+        Self {
+            billed: billed
+                .map(|(key, amounts)| (key.clone(), *amounts))
+                .collect(),
+            allowances: self.allowances.clone(),
+        }
+    }
+
     /// The last moment at which something in the window may have been billed.
     #[must_use]
     pub fn last(&self, window: Window) -> Option<Timestamp> {

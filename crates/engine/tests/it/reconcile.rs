@@ -260,6 +260,14 @@ fn more_than_the_upstream_has_is_a_defect_once_the_reports_are_complete() {
     assert_eq!(found.verdict, Verdict::Defect, "{found:?}");
     assert!(residual(&found) < Usd::ZERO);
     assert_eq!(found.days_off.len(), 1);
+    // Calls of a moment ago do not hide it.
+    lab.wait(Duration::from_secs(3_600));
+    "later".clone_into(&mut lab.spec.name);
+    (lab.spec.need, lab.spec.overwrite) = (Need::Seconds, true);
+    finished(lab.live(None));
+    let found = lab.reconcile(days("2026-11-01", "2026-12-01"), &[]);
+    assert!(found.complete_from.unwrap() > found.asked_at);
+    assert_eq!(found.verdict, Verdict::Defect, "{found:?}");
 }
 
 #[test]
