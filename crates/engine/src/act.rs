@@ -354,13 +354,12 @@ impl Actor {
 
     /// The upstream threw the results away: an empty file says so to the settlement.
     async fn nothing_to_collect(&self, no: ShardNo) -> Result<CollectAnswer, EngineError> {
-        let path = self.spool.results(no);
+        let (spool, path) = (self.spool.clone(), self.spool.results(no));
         blocking(move || {
-            let file = crate::spool::create_file(&path);
-            file.and_then(|file| file.sync_all())
-                .and_then(|()| {
-                    crate::spool::sync_dir(path.parent().expect("results are in a directory"))
-                })
+            let disk = spool.disk();
+            crate::spool::create_file(&path)
+                .and_then(|file| disk.content(&file, &path))
+                .and_then(|()| disk.name_of(&path))
                 .map_err(EngineError::io("write", &path))
         })
         .await?;

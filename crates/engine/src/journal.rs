@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::units::{Timestamp, Usd};
 
-use crate::spool::{SpoolDir, sync_dir};
+use crate::disk::Disk;
+use crate::spool::SpoolDir;
 pub(crate) use codec::BODY_AT;
 use codec::{HEADER_LEN, Header, TIME_BEFORE_BODY};
 
@@ -114,6 +115,7 @@ impl JournalError {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    disk: Disk,
     len: u64,
     group: Vec<u8>,
     broken: bool,
@@ -126,10 +128,10 @@ impl Journal {
     ///
     /// When the file cannot be opened, or is damaged before its end.
     pub fn open(dir: &SpoolDir, shard: ShardNo) -> Result<Self, JournalError> {
-        Self::open_at(dir.journal(shard))
+        Self::open_at(dir.journal(shard), dir.disk())
     }
 
-    fn open_at(path: PathBuf) -> Result<Self, JournalError> {
+    fn open_at(path: PathBuf, disk: &Disk) -> Result<Self, JournalError> {
         let failed = |source| JournalError::Io {
             path: path.clone(),
             source,
@@ -142,11 +144,12 @@ impl Journal {
         if len < on_disk {
             file.set_len(len).map_err(failed)?;
         }
-        file.sync_all().map_err(failed)?;
-        sync_dir(path.parent().unwrap_or(&path)).map_err(failed)?;
+        disk.content(&file, &path).map_err(failed)?;
+        disk.name_of(&path).map_err(failed)?;
         Ok(Self {
             path,
             file,
+            disk: disk.clone(),
             len,
             group: Vec::new(),
             broken: false,
@@ -173,7 +176,7 @@ impl Journal {
         let done = self
             .file
             .write_all(&self.group)
-            .and_then(|()| self.file.sync_data());
+            .and_then(|()| self.disk.growth(&self.file, &self.path));
         match done {
             Ok(()) => self.len += self.group.len() as u64,
             Err(_) => self.broken = true,

@@ -12,6 +12,7 @@ pub mod books;
 pub mod cancel;
 pub mod count;
 pub mod cut;
+pub mod disk;
 pub mod error;
 pub mod facts;
 pub mod fields;

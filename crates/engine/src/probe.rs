@@ -128,7 +128,7 @@ impl Rest {
         let file = crate::spool::create_file(&path);
         file.and_then(|mut file| {
             std::io::Write::write_all(&mut file, &bytes)?;
-            file.sync_all()
+            spool.disk().content(&file, &path)
         })
         .map_err(EngineError::io("write", &path))
     }

@@ -9,6 +9,7 @@ use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::price::Book;
 use offpeak_engine::cancel::open_to_cancel;
+use offpeak_engine::disk::Disk;
 use offpeak_engine::start::Engine;
 use offpeak_store::JobState;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ async fn drive(
         book,
         data_dir,
         seed,
+        disk: Disk::default(),
     };
     let job = open_to_cancel(&engine, &job, how, output).await;
     let job = job.map_err(|error| ExpectedError::engine(&error, false))?;

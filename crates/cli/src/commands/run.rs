@@ -12,6 +12,7 @@ use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::Book;
 use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
+use offpeak_engine::disk::Disk;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
 use offpeak_engine::run::{RunEnd, run as run_job};
@@ -76,6 +77,7 @@ async fn drive(
         book,
         data_dir,
         seed,
+        disk: Disk::default(),
     };
     if simulation.is_some() {
         note_interrupted_simulation(&engine, &spec, printer)?;

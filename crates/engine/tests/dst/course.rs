@@ -12,6 +12,7 @@ use offpeak_core::job::event::Stop;
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 use offpeak_engine::cancel::open_to_cancel;
+use offpeak_engine::disk::Disk;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::run::{RunEnd, run};
@@ -411,6 +412,7 @@ impl State<'_> {
             book: Arc::new(book),
             data_dir,
             seed: self.case.seed,
+            disk: Disk::default(),
         }
     }
 
