@@ -245,6 +245,10 @@ fn open_blocking(
     )
     .on(&engine.disk);
     remove(spool.root())?;
+    engine
+        .disk
+        .make_dir(&engine.jobs_dir(), true)
+        .map_err(EngineError::io("create", &engine.jobs_dir()))?;
     spool
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
