@@ -16,7 +16,8 @@ use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchStatus};
 use offpeak_wire::error::ErrorKind;
-use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
+use offpeak_wire::limits::{BATCH_EXPIRY_S, MAX_TOKENS_UNSTREAMED, RESULTS_RETENTION_DAYS};
+use offpeak_wire::stream::asked;
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
@@ -459,6 +460,9 @@ impl Actor {
             let row = rows.read(reference.at)?;
             let mut request = Vec::new();
             row.write_request(reference.marks.within(shard.mark), &mut request);
+            if row.meta.max_tokens > MAX_TOKENS_UNSTREAMED {
+                request = asked(&request).expect("the rows of a spool were read as objects");
+            }
             Ok::<_, SpoolError>((usize::from(row.meta.model), Bytes::from(request)))
         })
         .await?;
