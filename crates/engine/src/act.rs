@@ -46,7 +46,7 @@ pub(crate) struct Actor {
     spool: SpoolDir,
     upstream: Upstream,
     journal: JournalWriter,
-    recovered: BTreeMap<ShardNo, Recovered>,
+    recovered: BTreeMap<ShardNo, Arc<Recovered>>,
     /// References of the rows that the sync lane holds, by shard.
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
     /// Results that were read to be counted, for the settlement that mostly follows at once.
@@ -54,7 +54,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(job: &Job, recovered: BTreeMap<ShardNo, Recovered>) -> Self {
+    pub(crate) fn new(job: &Job, recovered: BTreeMap<ShardNo, Arc<Recovered>>) -> Self {
         let engine = job.engine.clone();
         let betas = job.settings.betas.clone();
         Self {
