@@ -29,6 +29,7 @@ const USAGE: &str = "offpeak-bench COMMAND
   make-csv ROWS BYTES FILE         a table of as many
   make-results INPUT DIR           a job of that input whose answers were downloaded
   ingest-batch INPUT DIR           offpeak: check, digest, cut, spool
+  ingest-batch-unsynced INPUT DIR  the same, with nothing that waits for the disk
   ingest-csv INPUT DIR             the same of a table
   bare-batch INPUT DIR             a bare loop: splice rows into bodies
   bare-csv INPUT DIR               a bare loop: render rows into bodies
@@ -67,6 +68,9 @@ fn main() -> anyhow::Result<()> {
             timed(|| plan::decided(&workload))?
         }
         ["ingest-batch", input, dir] => timed(|| product::ingest_batch(Path::new(input), dir))?,
+        ["ingest-batch-unsynced", input, dir] => {
+            timed(|| product::ingest_batch_unsynced(Path::new(input), dir))?
+        }
         ["ingest-csv", input, dir] => timed(|| product::ingest_csv(Path::new(input), dir))?,
         ["bare-batch", input, dir] => timed(|| bare_rows::batch(Path::new(input), dir))?,
         ["bare-csv", input, dir] => timed(|| bare_rows::csv(Path::new(input), dir))?,
