@@ -10,6 +10,7 @@ import os
 import pathlib
 import platform
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -172,26 +173,39 @@ def results(size, tools, work, rounds):
 
 
 def durable(size, tools, work, rounds):
-    """The same ingest with every fsync left out by a preloaded library: what it costs to be durable."""
+    """The same ingest on a disk that is asked to keep nothing: what it costs to be durable."""
     bench, _ = tools
-    without = shutil.which("eatmydata")
-    if not without:
-        say("Durability: left out, `eatmydata` is not installed (Debian: apt install eatmydata)")
-        return
-    batch = work / "rows.jsonl"
+    batch, spool = work / "rows.jsonl", [bench, "prove-spool"]
     answer_of([bench, "make-batch", size.rows, size.row_bytes, batch])
-    spool = [bench, "prove-spool"]
     sides = [
         Side("offpeak", [bench, "ingest-batch", batch], spool),
-        Side("offpeak without fsync", [without, bench, "ingest-batch", batch], spool, 0.9),
+        Side("offpeak without fsync", [bench, "ingest-batch-unsynced", batch], spool, 0.9),
     ]
     yield contest("What durability costs: ingest", sides, [batch], work, rounds)
     remove(batch)
 
 
 def recovery(size, tools, work, rounds):
-    """A run is killed while its batches are under way; the time from the next start to its first request."""
-    bench, _ = tools
+    """A run is killed while its batches are under way, or its calls; the time from the next start to its first request."""
+    yield {"title": "Recovery after kill -9", "recovery": recovered(size, tools[0], work, rounds, ["--deadline", "none"])}
+    figures = recovered(size, tools[0], work, rounds, ["--needs", "seconds"])
+    yield {"title": "Recovery after kill -9, of calls", "recovery": figures}
+
+
+def answer_calls(bench, data):
+    """Has the calls of all running shards answered, but for some: the rows and bytes of their journals."""
+    store = sqlite3.connect(data / "jobs.db")
+    running = store.execute("SELECT job, no, body FROM shard WHERE state = 'running'").fetchall()
+    store.close()
+    rows, written = 0, 0
+    for job, shard, body in running:
+        of = json.loads(body)["rows"]
+        told, *_ = answer_of([bench, "answer-calls", data / "jobs" / job, shard, of["file"], of["from"], of["to"]])
+        rows, written = rows + told["rows"], written + told["written"]
+    return {"answered": rows, "journals": written}
+
+
+def recovered(size, bench, work, rounds, lane):
     offpeak, place = bench.with_name("offpeak"), work / "recovery"
     remove(place)
     place.mkdir()
@@ -206,7 +220,7 @@ def recovery(size, tools, work, rounds):
         said = json.loads("".join(iter(lambda: sim.stdout.readline().decode(), "}\n")) + "}")
         url = said["base_url"]
         environment = dict(os.environ, ANTHROPIC_API_KEY=said["api_key"])
-        command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", "--deadline", "none"]
+        command = [offpeak, "run", batch, "-o", out, "--yes", "--quiet", *lane]
         command = [str(part) for part in command + ["--data-dir", data, "--base-url", url, "--past-guard"]]
 
         def arrived():
@@ -229,7 +243,12 @@ def recovery(size, tools, work, rounds):
                 run.wait()
 
         wanted = max(1, size.recovered_rows // 100_000)
-        fresh = arrived_when(lambda seen: sum(seen["batches"].values()) >= wanted)
+        if "--needs" in lane:
+            fresh = arrived_when(lambda seen: seen["requests"] >= 10)
+            journals = answer_calls(bench, data)
+        else:
+            fresh = arrived_when(lambda seen: sum(seen["batches"].values()) >= wanted)
+            journals = {}
         seconds = []
         for number in range(rounds):
             before = arrived()["requests"]
@@ -240,7 +259,7 @@ def recovery(size, tools, work, rounds):
         sim.wait()
     remove(place)
     figures = {"rows": size.recovered_rows, "fresh": fresh, "median": statistics.median(seconds), "worst": max(seconds)}
-    yield {"title": "Recovery after kill -9", "recovery": figures}
+    return figures | journals
 
 
 def memory(size, tools, work, rounds):
@@ -414,11 +433,12 @@ def markdown(part):
         lines += ["", f"Ten times the rows take {peaks[-1] / peaks[0]:.2f} times the memory."]
     elif "recovery" in part:
         made = part["recovery"]
-        lines.append(
-            f"A job of {made['rows']:,} rows, from the start of the process to its first request: "
-            f"{made['median']:.2f} s (worst {made['worst']:.2f} s). Until all its batches were sent the first time: "
-            f"{made['fresh']:.1f} s."
-        )
+        taken = f"{made['median']:.2f} s (worst {made['worst']:.2f} s)"
+        lines.append(f"A job of {made['rows']:,} rows, from the start of the process to its first request: {taken}.")
+        if "journals" in made:
+            lines.append(f"{made['answered']:,} calls were answered, in journals of {made['journals'] / 1e6:.0f} MB.")
+        else:
+            lines.append(f"Until all its batches were sent the first time: {made['fresh']:.1f} s.")
     elif "sim" in part:
         lines += ["| | simulator | bare server | ratio |", "|---|---|---|---|"]
         lines += [f"| {what} | {ours} | {theirs} | {ratio:.2f} |" for what, ours, theirs, ratio in part["sim"]]

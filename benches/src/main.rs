@@ -8,6 +8,7 @@ mod bare_results;
 mod bare_rows;
 mod bare_server;
 mod bodies;
+mod calls;
 mod inputs;
 mod load;
 mod plan;
@@ -21,15 +22,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use offpeak_core::job::shard::RowRange;
 
 const USAGE: &str = "offpeak-bench COMMAND
   make-batch ROWS BYTES FILE       rows of the API's batch shape, of about so many bytes
   make-csv ROWS BYTES FILE         a table of as many
   make-results INPUT DIR           a job of that input whose answers were downloaded
   ingest-batch INPUT DIR           offpeak: check, digest, cut, spool
+  ingest-batch-unsynced INPUT DIR  the same, with nothing that waits for the disk
   ingest-csv INPUT DIR             the same of a table
   bare-batch INPUT DIR             a bare loop: splice rows into bodies
   bare-csv INPUT DIR               a bare loop: render rows into bodies
+  answer-calls SPOOL SHARD FILE FROM TO
+                                   the journal of a synchronous shard, as if nearly all its calls had been answered
   results DIR OUT                  offpeak: census, settle, write
   bare-results DIR OUT             a bare loop: parse, join, price, write
   capture HOST KEY FILE            one small call; its answer is kept
@@ -63,9 +68,17 @@ fn main() -> anyhow::Result<()> {
             timed(|| plan::decided(&workload))?
         }
         ["ingest-batch", input, dir] => timed(|| product::ingest_batch(Path::new(input), dir))?,
+        ["ingest-batch-unsynced", input, dir] => {
+            timed(|| product::ingest_batch_unsynced(Path::new(input), dir))?
+        }
         ["ingest-csv", input, dir] => timed(|| product::ingest_csv(Path::new(input), dir))?,
         ["bare-batch", input, dir] => timed(|| bare_rows::batch(Path::new(input), dir))?,
         ["bare-csv", input, dir] => timed(|| bare_rows::csv(Path::new(input), dir))?,
+        ["answer-calls", spool, shard, file, from, to] => {
+            let (file, from, to) = (number(file)?, number(from)?, number(to)?);
+            let rows = RowRange { file, from, to };
+            timed(|| calls::answer(Path::new(spool), number(shard)?, rows))?
+        }
         ["results", dir, out] => {
             let job = sample::Job::load(Path::new(dir))?;
             product::forget_outcomes(&job)?;

@@ -1,14 +1,17 @@
 //! The product's side: the same calls that a run makes, without the network between them.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::price::{Book, Lane};
 use offpeak_engine::cut::{CutPlan, cut};
+use offpeak_engine::disk::{Disk, Durable};
 use offpeak_engine::ingest::{Ingested, ingest};
 use offpeak_engine::output::write_output;
 use offpeak_engine::settle::{SettleContext, read_results, settle_batch};
@@ -23,6 +26,31 @@ use crate::sample::{BYTES_MAX, Job, MAX_TOKENS, MODEL, ROWS_MAX, TEMPLATE, job_i
 pub(crate) fn ingest_batch(input: &Path, dir: &str) -> anyhow::Result<(u64, u64)> {
     let (ingested, _) = spool_batch(input, &SpoolDir::new(dir))?;
     Ok((ingested.rows, ingested.disk_bytes))
+}
+
+/// The same on a disk that is never waited for.
+pub(crate) fn ingest_batch_unsynced(input: &Path, dir: &str) -> anyhow::Result<(u64, u64)> {
+    let spool = SpoolDir::new(dir).on(&Disk::new(Arc::new(Unsynced)));
+    let (ingested, _) = spool_batch(input, &spool)?;
+    Ok((ingested.rows, ingested.disk_bytes))
+}
+
+/// Asks for nothing.
+#[derive(Debug)]
+struct Unsynced;
+
+impl Durable for Unsynced {
+    fn content(&self, _: &File, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn growth(&self, _: &File, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn names(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn spool_batch(

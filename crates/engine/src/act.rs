@@ -16,7 +16,8 @@ use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchStatus};
 use offpeak_wire::error::ErrorKind;
-use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
+use offpeak_wire::limits::{BATCH_EXPIRY_S, MAX_TOKENS_UNSTREAMED, RESULTS_RETENTION_DAYS};
+use offpeak_wire::stream::asked;
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
@@ -45,7 +46,7 @@ pub(crate) struct Actor {
     spool: SpoolDir,
     upstream: Upstream,
     journal: JournalWriter,
-    recovered: BTreeMap<ShardNo, Recovered>,
+    recovered: BTreeMap<ShardNo, Arc<Recovered>>,
     /// References of the rows that the sync lane holds, by shard.
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
     /// Results that were read to be counted, for the settlement that mostly follows at once.
@@ -53,7 +54,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(job: &Job, recovered: BTreeMap<ShardNo, Recovered>) -> Self {
+    pub(crate) fn new(job: &Job, recovered: BTreeMap<ShardNo, Arc<Recovered>>) -> Self {
         let engine = job.engine.clone();
         let betas = job.settings.betas.clone();
         Self {
@@ -362,13 +363,12 @@ impl Actor {
 
     /// The upstream threw the results away: an empty file says so to the settlement.
     async fn nothing_to_collect(&self, no: ShardNo) -> Result<CollectAnswer, EngineError> {
-        let path = self.spool.results(no);
+        let (spool, path) = (self.spool.clone(), self.spool.results(no));
         blocking(move || {
-            let file = crate::spool::create_file(&path);
-            file.and_then(|file| file.sync_all())
-                .and_then(|()| {
-                    crate::spool::sync_dir(path.parent().expect("results are in a directory"))
-                })
+            let disk = spool.disk();
+            crate::spool::create_file(&path)
+                .and_then(|file| disk.content(&file, &path))
+                .and_then(|()| disk.name_of(&path))
                 .map_err(EngineError::io("write", &path))
         })
         .await?;
@@ -468,6 +468,9 @@ impl Actor {
             let row = rows.read(reference.at)?;
             let mut request = Vec::new();
             row.write_request(reference.marks.within(shard.mark), &mut request);
+            if row.meta.max_tokens > MAX_TOKENS_UNSTREAMED {
+                request = asked(&request).expect("the rows of a spool were read as objects");
+            }
             Ok::<_, SpoolError>((usize::from(row.meta.model), Bytes::from(request)))
         })
         .await?;

@@ -4,8 +4,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
+
+use crate::disk::Disk;
 
 /// The disk is asked for more whenever so many bytes came together.
 const STEP: usize = 16 * 1024 * 1024;
@@ -14,18 +17,26 @@ const STEP: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Behind {
     file: File,
+    path: PathBuf,
+    disk: Disk,
     waiting: usize,
     nudge: SyncSender<()>,
     syncing: JoinHandle<io::Result<()>>,
 }
 
 impl Behind {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
-        let same = file.try_clone()?;
+    /// `file` is at `path`.
+    pub(crate) fn new(file: File, path: PathBuf, disk: Disk) -> io::Result<Self> {
+        let same = (file.try_clone()?, path.clone(), disk.clone());
         let (nudge, nudges) = mpsc::sync_channel(1);
-        let sync = move || nudges.iter().try_for_each(|()| same.sync_data());
+        let sync = move || {
+            let (file, path, disk) = same;
+            nudges.iter().try_for_each(|()| disk.growth(&file, &path))
+        };
         Ok(Self {
             file,
+            path,
+            disk,
             waiting: 0,
             nudge,
             syncing: thread::Builder::new().spawn(sync)?,
@@ -37,7 +48,7 @@ impl Behind {
         drop(self.nudge);
         // The system tells a failed write-back only once, so what was told there counts here.
         self.syncing.join().expect("syncing does not panic")?;
-        self.file.sync_all()
+        self.disk.content(&self.file, &self.path)
     }
 }
 

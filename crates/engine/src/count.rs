@@ -157,7 +157,8 @@ pub async fn plan_counted(
         engine
             .jobs_dir()
             .join(format!(".count-{}", std::process::id())),
-    );
+    )
+    .on(&engine.disk);
     let planned = plan_in(engine, spec, how, report, &spool).await;
     remove(spool.root())?;
     planned

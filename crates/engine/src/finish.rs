@@ -15,6 +15,7 @@ use offpeak_store::JobState;
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
+use crate::disk::Disk;
 use crate::error::EngineError;
 use crate::facts::GroupFacts;
 use crate::output::write_output;
@@ -224,7 +225,8 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
         let shards = engine.store.shards(&record.id)?;
         let out = &settings.output;
         if let Some(dir) = out.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            std::fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
+            let made = spool.disk().make_dir(dir, false);
+            made.map_err(EngineError::io("create", dir))?;
         }
         let output = write_output(&spool, facts.rows, out, settings.overwrite)?;
         let mut tally = Tally::default();
@@ -304,8 +306,8 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             output_tokens: tally.output_tokens,
         };
         let bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest has only string keys");
-        replace(&in_spool(&spool), &bytes)?;
-        replace(&Manifest::path_beside(out), &bytes)?;
+        replace(spool.disk(), &in_spool(&spool), &bytes)?;
+        replace(spool.disk(), &Manifest::path_beside(out), &bytes)?;
         engine
             .store
             .close_job(&record.id, JobState::Finished, finished_at)?;
@@ -349,7 +351,7 @@ fn routes(shards: &[Shard]) -> BTreeMap<String, RouteShare> {
 }
 
 /// Puts a small file in its place, whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+pub(crate) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);
@@ -359,10 +361,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         .map_err(EngineError::io("write", &temporary))?;
     file.write_all(b"\n")
         .map_err(EngineError::io("write", &temporary))?;
-    file.sync_all()
+    disk.content(&file, &temporary)
         .map_err(EngineError::io("write", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(EngineError::io("write", path))?;
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = parent.unwrap_or_else(|| Path::new("."));
-    crate::spool::sync_dir(dir).map_err(EngineError::io("write", dir))
+    std::fs::rename(&temporary, path)
+        .and_then(|()| disk.name_of(path))
+        .map_err(EngineError::io("write", path))
 }

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::units::{Timestamp, Usd};
 
-use crate::spool::{SpoolDir, sync_dir};
+use crate::disk::Disk;
+use crate::spool::SpoolDir;
 pub(crate) use codec::BODY_AT;
 use codec::{HEADER_LEN, Header, TIME_BEFORE_BODY};
 
@@ -114,6 +115,7 @@ impl JournalError {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    disk: Disk,
     len: u64,
     group: Vec<u8>,
     broken: bool,
@@ -126,31 +128,41 @@ impl Journal {
     ///
     /// When the file cannot be opened, or is damaged before its end.
     pub fn open(dir: &SpoolDir, shard: ShardNo) -> Result<Self, JournalError> {
-        Self::open_at(dir.journal(shard))
+        Self::open_at(dir.journal(shard), dir.disk())
     }
 
-    fn open_at(path: PathBuf) -> Result<Self, JournalError> {
+    fn open_at(path: PathBuf, disk: &Disk) -> Result<Self, JournalError> {
+        let len = replay_at(&path, |_, _| {})?;
+        Self::open_after(path, len, disk)
+    }
+
+    /// Opens a journal that was just read, with what comes after so many bytes cut off.
+    fn open_after(path: PathBuf, len: u64, disk: &Disk) -> Result<Self, JournalError> {
         let failed = |source| JournalError::Io {
             path: path.clone(),
             source,
         };
-        let file = private(OpenOptions::new().read(true).append(true).create(true))
+        let file = private(OpenOptions::new().append(true).create(true))
             .open(&path)
             .map_err(failed)?;
-        let on_disk = file.metadata().map_err(failed)?.len();
-        let len = scan(&path, &file, on_disk, |_, _| {})?;
-        if len < on_disk {
+        if len < file.metadata().map_err(failed)?.len() {
             file.set_len(len).map_err(failed)?;
         }
-        file.sync_all().map_err(failed)?;
-        sync_dir(path.parent().unwrap_or(&path)).map_err(failed)?;
+        disk.content(&file, &path).map_err(failed)?;
+        disk.name_of(&path).map_err(failed)?;
         Ok(Self {
             path,
             file,
+            disk: disk.clone(),
             len,
             group: Vec::new(),
             broken: false,
         })
+    }
+
+    /// [`Journal::open`] of a journal whose whole records a [`replay`] found to end there.
+    pub(crate) fn go_on(dir: &SpoolDir, shard: ShardNo, end: u64) -> Result<Self, JournalError> {
+        Self::open_after(dir.journal(shard), end, dir.disk())
     }
 
     /// Appends records with one write, and returns when they are on the disk.
@@ -173,7 +185,7 @@ impl Journal {
         let done = self
             .file
             .write_all(&self.group)
-            .and_then(|()| self.file.sync_data());
+            .and_then(|()| self.disk.growth(&self.file, &self.path));
         match done {
             Ok(()) => self.len += self.group.len() as u64,
             Err(_) => self.broken = true,
@@ -194,8 +206,8 @@ impl Journal {
     }
 }
 
-/// Hands every whole record of a shard's journal to `each`, in the order of writing. A journal that
-/// was never opened has none.
+/// Hands every whole record of a shard's journal to `each`, in the order of writing, and returns where the
+/// last one ends. A journal that was never opened has none.
 ///
 /// # Errors
 ///
@@ -204,24 +216,23 @@ pub fn replay(
     dir: &SpoolDir,
     shard: ShardNo,
     mut each: impl FnMut(Record),
-) -> Result<(), JournalError> {
+) -> Result<u64, JournalError> {
     replay_at(&dir.journal(shard), |_, record| each(record))
 }
 
 /// [`replay`] with the offset of each record, for [`RecordReader`].
-pub(crate) fn replay_at(path: &Path, each: impl FnMut(u64, Record)) -> Result<(), JournalError> {
+pub(crate) fn replay_at(path: &Path, each: impl FnMut(u64, Record)) -> Result<u64, JournalError> {
     let failed = |source| JournalError::Io {
         path: path.to_owned(),
         source,
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(failed(error)),
     };
     let len = file.metadata().map_err(failed)?.len();
-    scan(path, &file, len, each)?;
-    Ok(())
+    scan(path, &file, len, each)
 }
 
 /// Reads single records again, by the offsets that [`replay_at`] gave.

@@ -13,6 +13,7 @@ pub mod cancel;
 pub mod count;
 pub mod cut;
 pub mod deletion;
+pub mod disk;
 pub mod error;
 pub mod facts;
 pub mod fields;

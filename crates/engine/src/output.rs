@@ -16,7 +16,7 @@ use std::thread;
 
 use crate::behind::Behind;
 use crate::reuse::Reused;
-use crate::spool::{SpoolDir, SpoolError, sync_dir};
+use crate::spool::{SpoolDir, SpoolError};
 pub(crate) use compose::read_at;
 use compose::{Composer, Lines};
 use merge::{Batch, Merge, Trouble};
@@ -139,11 +139,13 @@ pub fn write_output(
         .truncate(true)
         .open(&temporary.path)
         .map_err(io_error)?;
-    let (output, file) = fill(work, out, Behind::new(file).map_err(io_error)?)?;
+    let disk = spool.disk();
+    let file = Behind::new(file, temporary.path.clone(), disk.clone()).map_err(io_error)?;
+    let (output, file) = fill(work, out, file)?;
     file.finish()
         .map_err(|source| Trouble::Write(source).for_user(out, rows, output.bytes))?;
     temporary.place(out, overwrite)?;
-    sync_dir(dir_of(out)).map_err(io_error)?;
+    disk.name_of(out).map_err(io_error)?;
     Ok(output)
 }
 
@@ -343,13 +345,6 @@ impl<W: Write> Write for Hashed<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-fn dir_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::EngineError;
 use crate::finish::replace;
 use crate::lock::JobLock;
-use crate::spool::{SpoolDir, sync_dir};
+use crate::spool::SpoolDir;
 use crate::start::Job;
 
 /// What stays: neither has a word of a request or an answer.
@@ -110,7 +110,7 @@ fn remove_content(spool: &SpoolDir, now: Timestamp) -> Result<Content, EngineErr
         bytes: found.bytes,
     };
     let note = serde_json::to_vec(&before.unwrap_or(note)).expect("a note has only string keys");
-    replace(&spool.root().join(NOTE), &note)?;
+    replace(spool.disk(), &spool.root().join(NOTE), &note)?;
     for entry in entries(spool.root())? {
         let removed = if entry.is_dir() {
             std::fs::remove_dir_all(&entry)
@@ -119,7 +119,8 @@ fn remove_content(spool: &SpoolDir, now: Timestamp) -> Result<Content, EngineErr
         };
         removed.map_err(EngineError::io("remove", &entry))?;
     }
-    sync_dir(spool.root()).map_err(EngineError::io("write", spool.root()))?;
+    let names = spool.disk().names(spool.root());
+    names.map_err(EngineError::io("write", spool.root()))?;
     Ok(found)
 }
 
@@ -194,7 +195,7 @@ mod tests {
             bytes: 10,
         };
         let bytes = serde_json::to_vec(&note).unwrap();
-        replace(&spool.root().join(NOTE), &bytes).unwrap();
+        replace(spool.disk(), &spool.root().join(NOTE), &bytes).unwrap();
         std::fs::remove_file(spool.root().join("frames.bin")).unwrap();
         assert_eq!(purged(&spool).unwrap(), Some(note.clone()));
         let later = Timestamp::from_micros(9_000_000);

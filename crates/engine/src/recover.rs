@@ -5,11 +5,13 @@
 //! row is sent again. Leaves out the batch lane: its whole memory is the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
 
 use offpeak_core::job::event::RowAnswer;
 use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
-use offpeak_core::job::shard::{Shard, ShardState};
+use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 
@@ -30,36 +32,34 @@ pub(crate) struct Recovered {
     pub(crate) attempts: BTreeMap<u64, u16>,
 }
 
-/// Reads the journal of a running shard and closes what was left open in it.
+/// Reads the journals of running shards, at the same time, and then closes what was left open in each.
 pub(crate) fn recover(
     spool: &SpoolDir,
-    shard: &Shard,
+    running: &[&Shard],
     book: &Book,
     models: &[String],
-) -> Result<Recovered, EngineError> {
-    assert_eq!(
-        shard.state,
-        ShardState::Running,
-        "only a running shard has an open journal"
-    );
-    // Opening cuts off a torn tail, so that what is replayed is what is there.
-    let mut journal = Journal::open(spool, shard.no).map_err(|e| EngineError::journal(&e))?;
-    let (mut found, open) = read(spool, shard, book, models)?;
-    let lost: Vec<Record> = open
-        .iter()
-        .map(|(row, held)| Record::Unknown {
-            row: *row,
-            held: *held,
-        })
-        .collect();
-    journal.append(&lost).map_err(|source| {
-        let path = spool.journal(shard.no);
-        EngineError::journal(&JournalError::Io { path, source })
+) -> Result<BTreeMap<ShardNo, Arc<Recovered>>, EngineError> {
+    let read = thread::scope(|scope| {
+        let readers = running.iter().map(|shard| {
+            assert_eq!(
+                shard.state,
+                ShardState::Running,
+                "only a running shard has an open journal"
+            );
+            scope.spawn(|| Read::of(spool, shard, book, models))
+        });
+        let readers: Vec<_> = readers.collect();
+        let read = readers.into_iter().map(|reader| match reader.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        read.collect::<Result<Vec<_>, _>>()
     })?;
-    for held in open.values() {
-        found.hold_unknown(*held);
-    }
-    Ok(found)
+    let closed = running.iter().zip(read).map(|(shard, read)| {
+        let found = read.close(spool, shard.no)?;
+        Ok((shard.no, Arc::new(found)))
+    });
+    closed.collect()
 }
 
 /// What a running sync shard has come to so far, and what its calls in flight hold. Only reads, so
@@ -73,32 +73,69 @@ pub fn standing(
     book: &Book,
     models: &[String],
 ) -> Result<(Tally, Usd), EngineError> {
-    let (found, open) = read(spool, shard, book, models)?;
+    let Read { found, open, .. } = Read::of(spool, shard, book, models)?;
     Ok((found.tally, open.into_values().sum()))
 }
 
-/// Replays the journal: what is known of the rows, and what each call without an end holds.
-fn read(
-    spool: &SpoolDir,
-    shard: &Shard,
-    book: &Book,
-    models: &[String],
-) -> Result<(Recovered, BTreeMap<u64, Usd>), EngineError> {
-    let references = references(spool, shard)?;
-    let mut rows = SpoolReader::open(spool)?;
-    let mut found = Recovered::default();
-    let mut open: BTreeMap<u64, Usd> = BTreeMap::new();
-    let mut failed: Option<EngineError> = None;
-    let replayed = replay(spool, shard.no, |record| {
-        if failed.is_none() {
-            let taken = found.take(record, &references, &mut rows, &mut open, book, models);
-            failed = taken.err();
+/// What a journal says.
+struct Read {
+    /// What is known of the rows.
+    found: Recovered,
+    /// What each call without an end holds.
+    open: BTreeMap<u64, Usd>,
+    /// Where its last whole record ends.
+    end: u64,
+}
+
+impl Read {
+    fn of(
+        spool: &SpoolDir,
+        shard: &Shard,
+        book: &Book,
+        models: &[String],
+    ) -> Result<Self, EngineError> {
+        let references = references(spool, shard)?;
+        let mut rows = SpoolReader::open(spool)?;
+        let mut found = Recovered::default();
+        let mut open: BTreeMap<u64, Usd> = BTreeMap::new();
+        let mut failed: Option<EngineError> = None;
+        let replayed = replay(spool, shard.no, |record| {
+            if failed.is_none() {
+                let taken = found.take(record, &references, &mut rows, &mut open, book, models);
+                failed = taken.err();
+            }
+        });
+        let end = replayed.map_err(|e| EngineError::journal(&e))?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Self { found, open, end }),
         }
-    });
-    replayed.map_err(|e| EngineError::journal(&e))?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok((found, open)),
+    }
+
+    /// Declares unknown, durably, what has no end. A torn record is cut off before that.
+    fn close(self, spool: &SpoolDir, no: ShardNo) -> Result<Recovered, EngineError> {
+        let Self {
+            mut found,
+            open,
+            end,
+        } = self;
+        let journal = Journal::go_on(spool, no, end);
+        let mut journal = journal.map_err(|e| EngineError::journal(&e))?;
+        let lost: Vec<Record> = open
+            .iter()
+            .map(|(row, held)| Record::Unknown {
+                row: *row,
+                held: *held,
+            })
+            .collect();
+        journal.append(&lost).map_err(|source| {
+            let path = spool.journal(no);
+            EngineError::journal(&JournalError::Io { path, source })
+        })?;
+        for held in open.values() {
+            found.hold_unknown(*held);
+        }
+        Ok(found)
     }
 }
 
@@ -142,8 +179,13 @@ impl Recovered {
                 let Some(reference) = references.get(&row) else {
                     return Ok(());
                 };
-                let model = usize::from(rows.read(reference.at)?.meta.model);
-                let model = models.get(model).map_or("", String::as_str);
+                let model = match models {
+                    [only] => only,
+                    _ => {
+                        let model = usize::from(rows.read(reference.at)?.meta.model);
+                        models.get(model).map_or("", String::as_str)
+                    }
+                };
                 let answer = read_answer(book, model, at, status, &body, None)?;
                 self.answered(row, reference.attempts, held, &answer);
             }

@@ -3,7 +3,6 @@
 //!
 //! Leaves out every decision (the machine), and how acts are performed (`act`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,10 +106,9 @@ impl<'a> Driver<'a> {
             let models = job.facts.models.clone();
             blocking(move || {
                 let shards = engine.store.shards(&record.id)?;
-                let mut recovered = BTreeMap::new();
-                for shard in shards.iter().filter(|s| s.state == ShardState::Running) {
-                    recovered.insert(shard.no, recover(&spool, shard, &engine.book, &models)?);
-                }
+                let running = shards.iter().filter(|s| s.state == ShardState::Running);
+                let running: Vec<_> = running.collect();
+                let recovered = recover(&spool, &running, &engine.book, &models)?;
                 let wasted = engine.store.waste(&record.id)?;
                 Ok::<_, EngineError>((shards, recovered, wasted))
             })

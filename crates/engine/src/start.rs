@@ -21,6 +21,7 @@ use offpeak_store::{JobRecord, JobState, Store};
 
 use crate::blocking::blocking;
 use crate::cut::cut;
+use crate::disk::Disk;
 use crate::error::EngineError;
 use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
 use crate::fields::effect;
@@ -52,6 +53,8 @@ pub struct Engine {
     pub data_dir: PathBuf,
     /// Seed of the dice.
     pub seed: u64,
+    /// What of that directory and the output is there for certain.
+    pub disk: Disk,
 }
 
 impl Engine {
@@ -63,7 +66,7 @@ impl Engine {
     /// The directory of a job.
     #[must_use]
     pub fn spool(&self, id: &JobId) -> SpoolDir {
-        SpoolDir::new(self.jobs_dir().join(id.as_str()))
+        SpoolDir::new(self.jobs_dir().join(id.as_str())).on(&self.disk)
     }
 
     pub(crate) fn jobs_dir(&self) -> PathBuf {
@@ -254,8 +257,13 @@ fn open_blocking(
         engine
             .jobs_dir()
             .join(format!(".new-{}", short(&spec.name))),
-    );
+    )
+    .on(&engine.disk);
     remove(spool.root())?;
+    engine
+        .disk
+        .make_dir(&engine.jobs_dir(), true)
+        .map_err(EngineError::io("create", &engine.jobs_dir()))?;
     spool
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
@@ -460,7 +468,9 @@ impl FreshJob {
         remove(spool.root())?;
         std::fs::rename(self.spool.root(), spool.root())
             .map_err(EngineError::io("move", self.spool.root()))?;
-        crate::spool::sync_dir(&engine.jobs_dir())
+        engine
+            .disk
+            .names(&engine.jobs_dir())
             .map_err(EngineError::io("write", &engine.jobs_dir()))?;
         let scout = self.run == 1;
         let (shared, taken_over) = (ingested.shared(), ingested.taken_over());

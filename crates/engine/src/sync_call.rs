@@ -1,7 +1,8 @@
 //! One synchronous call: in the journal before its first byte leaves, and again before anybody acts
 //! on its answer.
 //!
-//! Leaves out which row is sent when, and what an answer means (the machine).
+//! A row that may be answered at length is asked for as a stream; what is kept is the message that the stream
+//! comes to. Leaves out which row is sent when, and what an answer means (the machine).
 
 use offpeak_client::Bytes;
 use offpeak_core::job::event::{RowAnswer, Sent};

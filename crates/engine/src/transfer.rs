@@ -263,10 +263,11 @@ pub(crate) async fn download(
         }
     }
     let file = append(file, pending).await?;
+    let disk = spool.disk().clone();
     let placed = blocking(move || {
-        file.sync_all()?;
+        disk.content(&file, &part)?;
         std::fs::rename(&part, &whole)?;
-        crate::spool::sync_dir(whole.parent().expect("results are in a directory"))
+        disk.name_of(&whole)
     });
     placed.await.map_err(DownloadError::Io)?;
     Ok(bytes)

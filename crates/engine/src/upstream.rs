@@ -17,6 +17,8 @@ use offpeak_wire::count::counted_tokens;
 use offpeak_wire::error::{ErrorBody, ErrorKind};
 use offpeak_wire::limits::{LimitTriple, RateLimitHeaders};
 use offpeak_wire::result::ResultLine;
+use offpeak_wire::sse::Decoder;
+use offpeak_wire::stream::Assembly;
 
 const BATCHES: &str = "/v1/messages/batches";
 
@@ -25,6 +27,9 @@ const SMALL: usize = 4 << 20;
 
 /// Most bytes of a message: the documented limit of a request, and then some.
 const MESSAGE_MAX: usize = 64 << 20;
+
+/// Most bytes of a stream: its events say everything once more, and in small pieces.
+const STREAM_MAX: usize = 8 * MESSAGE_MAX;
 
 /// Bytes of results that are read to find out whose batch it is, if need be.
 const OWNER_WITHIN: usize = 1 << 20;
@@ -341,7 +346,8 @@ impl Upstream {
         counted_tokens(&body).map_err(|error| unreadable(&error))
     }
 
-    /// One synchronous call: a complete answer, or how much of the request was handed over.
+    /// One synchronous call: a complete answer, or how much of the request was handed over. One that is
+    /// streamed is put together first; if its stream breaks off, the answer is lost like any other.
     pub(crate) async fn message(&self, request: Bytes) -> Result<SyncAnswer, Sent> {
         let mut call = Call::post("/v1/messages", Body::Json(request));
         call.betas.clone_from(&self.betas);
@@ -349,7 +355,13 @@ impl Upstream {
         let (status, retry_after) = (answer.status, retry_after(&answer));
         let limits = limits(&RateLimitHeaders::from_pairs(answer.header_pairs()));
         let upload = sent(answer.body.stop_upload());
-        match answer.body.collect(MESSAGE_MAX).await {
+        let body = if status == 200 && is_stream(&answer) {
+            put_together(answer).await
+        } else {
+            let body = answer.body.collect(MESSAGE_MAX).await;
+            body.map_err(|error| root_cause(&error))
+        };
+        match body {
             Ok(body) => Ok(SyncAnswer {
                 status,
                 body,
@@ -363,9 +375,37 @@ impl Upstream {
                 retry_after,
                 limits,
             }),
-            Err(_) => Err(upload),
+            Err(trouble) => {
+                self.note_trouble(trouble);
+                Err(upload)
+            }
         }
     }
+}
+
+/// The message of a stream, read to its end; or why there is none.
+async fn put_together(mut answer: Answer) -> Result<Bytes, String> {
+    let (mut decoder, mut assembly) = (Decoder::with_limit(MESSAGE_MAX), Assembly::default());
+    let (mut events, mut read) = (Vec::new(), 0);
+    while let Some(chunk) = answer.body.next().await {
+        let chunk = chunk.map_err(|error| root_cause(&error))?;
+        read += chunk.len();
+        if read > STREAM_MAX {
+            return Err(format!("a stream of more than {STREAM_MAX} bytes"));
+        }
+        let decoded = decoder.push(&chunk, &mut events);
+        decoded.map_err(|error| error.to_string())?;
+        for event in events.drain(..) {
+            let taken = assembly.push(&event.data);
+            taken.map_err(|error| error.to_string())?;
+        }
+        // What the connection does after the message has come to its end is of no account.
+        if assembly.is_complete() {
+            break;
+        }
+    }
+    let whole = assembly.finish();
+    whole.map(Bytes::from).map_err(|error| error.to_string())
 }
 
 /// Server time of a batch's creation.
@@ -461,6 +501,14 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     words
+}
+
+/// Whether an answer comes as a stream of events.
+fn is_stream(answer: &Answer) -> bool {
+    let mut pairs = answer.header_pairs();
+    pairs.any(|(name, value)| {
+        name.eq_ignore_ascii_case("content-type") && value.starts_with("text/event-stream")
+    })
 }
 
 fn retry_after(answer: &Answer) -> Option<Span> {

@@ -156,6 +156,25 @@ mod tests {
         assert_eq!(version, KNOWN);
     }
 
+    /// Write-ahead log and FULL: each commit is on the disk when it returns (docs/durability.md).
+    #[test]
+    fn every_commit_is_on_the_disk_when_it_returns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jobs.db");
+        // A new store, and one that exists.
+        for _ in 0..2 {
+            let store = Store::open(&path).unwrap();
+            let connection = store.connection();
+            let mode: String = connection
+                .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+                .unwrap();
+            let synchronous: u32 = connection
+                .query_row("PRAGMA synchronous", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+        }
+    }
+
     #[test]
     fn a_store_of_the_future_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();

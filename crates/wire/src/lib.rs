@@ -15,6 +15,7 @@ pub mod request;
 pub mod result;
 pub mod splice;
 pub mod sse;
+pub mod stream;
 pub mod usage;
 pub mod usual;
 

@@ -8,6 +8,9 @@ pub const MAX_ROWS_PER_BATCH: usize = 100_000;
 pub const MAX_BATCH_BYTES: u64 = 256_000_000;
 /// Bytes of a Messages or count_tokens body: "32 MB" read the cautious way (Anthropic docs, errors).
 pub const MAX_MESSAGES_BYTES: u64 = 32_000_000;
+/// The largest `max_tokens` of a call whose answer is not streamed: at 128,000 tokens an hour, a longer one may
+/// take more than ten minutes, for which the official clients do not hold a connection (Anthropic docs, errors).
+pub const MAX_TOKENS_UNSTREAMED: u32 = 21_333;
 /// Characters of a `custom_id` (Anthropic docs, batch processing).
 pub const CUSTOM_ID_MAX: usize = 64;
 /// Seconds from a batch's creation to its expiry (Anthropic docs, batch processing).

@@ -9,6 +9,7 @@ use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::price::Book;
 use offpeak_engine::cancel::{Ending, open_to_cancel};
+use offpeak_engine::disk::Disk;
 use offpeak_engine::start::Engine;
 use offpeak_store::JobState;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,7 @@ async fn drive(
         book,
         data_dir,
         seed,
+        disk: Disk::default(),
     };
     let how = ending.cancel;
     let job = open_to_cancel(&engine, &job, ending).await;

@@ -13,12 +13,12 @@ mod sim;
 mod status;
 mod verify;
 
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use offpeak_engine::disk::Disk;
 use offpeak_store::Store;
 use tokio::runtime::{Builder, Runtime};
 
@@ -121,11 +121,7 @@ fn open_store(data_dir: &Path) -> Result<Store, ExpectedError> {
 }
 
 fn make_private(dir: &Path) -> Result<(), ExpectedError> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    made.map_err(|error| {
+    Disk::default().make_dir(dir, true).map_err(|error| {
         ExpectedError::usage(format!("{}: cannot be made: {error}", dir.display()))
             .hint("name another data directory with `--data-dir DIR`")
     })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use offpeak_core::plan::Evidence;
 use offpeak_core::price::Book;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
+use offpeak_engine::disk::Disk;
 use offpeak_engine::fields::{compare, effect};
 use offpeak_engine::history::recall;
 use offpeak_engine::planned::{Planned, plan_only};
@@ -121,6 +122,7 @@ async fn counted(
         book,
         data_dir,
         seed: connection.seed,
+        disk: Disk::default(),
     };
     let display = Display::new(printer, 0);
     let planned = plan_counted(&engine, spec, how, &display.report()).await;

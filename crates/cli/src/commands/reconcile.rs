@@ -6,6 +6,7 @@ use std::sync::Arc;
 use offpeak_client::clock::{Clock, entropy};
 use offpeak_client::{Auth, Client, Options};
 use offpeak_core::reconcile::{Charge, Class, Compared, Money, Verdict, Window};
+use offpeak_engine::disk::Disk;
 use offpeak_engine::reconcile::{ReconcileError, Reconciliation, Scope, reconcile as compare};
 use offpeak_engine::start::Engine;
 use offpeak_report::{ReconcileView, reconcile_text};
@@ -54,6 +55,7 @@ pub(crate) fn reconcile(args: ReconcileArgs, settings: &Settings) -> Result<Exit
         book: settings.book()?,
         data_dir: settings.data_dir(false)?,
         seed: entropy(),
+        disk: Disk::default(),
     };
     let runtime = runtime(false)?;
     let found = runtime.block_on(compare(&engine, scope, args.api_key_ids));

@@ -14,6 +14,7 @@ use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Estimate, Span, Timestamp};
 use offpeak_engine::deletion::delete_upstream;
+use offpeak_engine::disk::Disk;
 use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::output::write_output;
@@ -84,6 +85,7 @@ async fn drive(
         book,
         data_dir,
         seed,
+        disk: Disk::default(),
     };
     if simulation.is_some() {
         note_interrupted_simulation(&engine, &spec, printer)?;

@@ -86,7 +86,7 @@ impl Duplicates {
         } else {
             None
         };
-        let mut invalid = SegmentWriter::create(&path, KeptIn::Nowhere)?;
+        let mut invalid = SegmentWriter::create(&path, KeptIn::Nowhere, dir.disk())?;
         let mut grown = 0;
         let mut framed = Vec::new();
         let mut skipped = self.skipped.iter().peekable();

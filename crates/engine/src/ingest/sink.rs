@@ -146,6 +146,7 @@ impl Disk {
             none => none.insert(SegmentWriter::create(
                 &self.dir.invalid_outcomes(),
                 KeptIn::Nowhere,
+                self.dir.disk(),
             )?),
         };
         self.invalid_bytes += framed.len() as u64;

@@ -19,7 +19,7 @@ use crate::settle::kept::{Kept, KeptIn};
 use crate::settle::segment::{SegmentWriter, Shared, frame_earlier, frame_shared};
 use crate::sorted::{Iter, Sorted, Sorter};
 use crate::spec::Reuse;
-use crate::spool::{RowAt, SpoolDir, create_file, sync_dir};
+use crate::spool::{RowAt, SpoolDir, create_file};
 
 /// Answers to one request that are remembered while its rows are dealt out: only where many identical
 /// rows of a run were all sent are there more.
@@ -379,7 +379,11 @@ impl<'a> Outcomes<'a> {
                 Some(segment) => segment,
                 none => {
                     let path = self.dir.shared_outcomes();
-                    none.insert(SegmentWriter::create(&path, KeptIn::Nowhere)?)
+                    none.insert(SegmentWriter::create(
+                        &path,
+                        KeptIn::Nowhere,
+                        self.dir.disk(),
+                    )?)
                 }
             };
             self.written += self.framed.len() as u64;
@@ -407,7 +411,7 @@ impl<'a> Outcomes<'a> {
                 Some(open) => open,
                 none => {
                     let path = self.dir.earlier_outcomes();
-                    let segment = SegmentWriter::create(&path, KeptIn::Earlier)?;
+                    let segment = SegmentWriter::create(&path, KeptIn::Earlier, self.dir.disk())?;
                     let answers = create_file(&self.dir.earlier_answers())?;
                     none.insert((segment, BufWriter::with_capacity(1 << 18, answers)))
                 }
@@ -437,9 +441,9 @@ impl<'a> Outcomes<'a> {
                 let answers = answers
                     .into_inner()
                     .map_err(io::IntoInnerError::into_error)?;
-                answers.sync_all()?;
+                dir.disk().content(&answers, &dir.earlier_answers())?;
                 let path = dir.earlier_answers();
-                sync_dir(path.parent().unwrap_or_else(|| dir.root()))?;
+                dir.disk().name_of(&path)?;
                 segment.finish()?;
             }
             Ok(())

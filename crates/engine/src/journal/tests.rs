@@ -42,7 +42,7 @@ fn records_of(path: &Path) -> Result<Vec<Record>, JournalError> {
 /// A journal on the disk with these groups appended, and its bytes.
 fn written(dir: &Path, groups: &[Vec<Record>]) -> (PathBuf, Vec<u8>) {
     let path = dir.join("0.journal");
-    let mut journal = Journal::open_at(path.clone()).unwrap();
+    let mut journal = Journal::open_at(path.clone(), &Disk::default()).unwrap();
     for group in groups {
         journal.append(group).unwrap();
     }
@@ -71,7 +71,7 @@ proptest! {
         prop_assert_eq!(&kept[..], &all[..kept.len()]);
 
         // Opening cuts the torn tail, so that what is appended next can be read.
-        Journal::open_at(path.clone()).unwrap().append(std::slice::from_ref(&more)).unwrap();
+        Journal::open_at(path.clone(), &Disk::default()).unwrap().append(std::slice::from_ref(&more)).unwrap();
         kept.push(more);
         prop_assert_eq!(records_of(&path).unwrap(), kept);
     }
@@ -96,7 +96,7 @@ proptest! {
             return Err(TestCaseError::fail("not reported as damage"));
         };
         prop_assert_eq!(offset, *start);
-        prop_assert!(Journal::open_at(path).is_err());
+        prop_assert!(Journal::open_at(path, &Disk::default()).is_err());
     }
 }
 

@@ -4,6 +4,7 @@ use offpeak_core::job::shard::ShardNo;
 use proptest::prelude::*;
 
 use super::*;
+use crate::disk::Disk;
 use crate::settle::kept::KeptIn;
 use crate::settle::segment::{SegmentWriter, frame_line};
 
@@ -22,7 +23,8 @@ impl Job {
                 0 => spool.invalid_outcomes(),
                 shard => spool.outcomes(ShardNo(shard)),
             };
-            let mut segment = SegmentWriter::create(&path, KeptIn::Nowhere).unwrap();
+            let mut segment =
+                SegmentWriter::create(&path, KeptIn::Nowhere, &Disk::default()).unwrap();
             let mut framed = Vec::new();
             for row in rows {
                 frame_line(*row, &mut framed, |out| {

@@ -25,7 +25,7 @@ use crate::spool::{SpoolDir, SpoolError, SpoolReader};
 const OPEN_MAX: usize = 32;
 
 /// A finished run whose answers can be taken over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct EarlierRun {
     run: u32,
     spool: SpoolDir,

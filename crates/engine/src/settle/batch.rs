@@ -48,7 +48,8 @@ pub fn settle_batch(
     let segment_path = ctx.spool.outcomes(shard.no);
     let io = SettleError::io(&segment_path);
     let kept_in = KeptIn::Results(shard.no);
-    let mut segment = SegmentWriter::create(&segment_path, kept_in).map_err(io)?;
+    let mut segment =
+        SegmentWriter::create(&segment_path, kept_in, ctx.spool.disk()).map_err(io)?;
     for (reference, found) in rows.iter().zip(results.by_row()) {
         match found {
             Found::Kept(record) => segment.append(record).map_err(io)?,

@@ -12,7 +12,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::kept::{KEPT_LEN, Kept, KeptIn};
-use crate::spool::{RowAt, create_file, sync_dir};
+use crate::disk::Disk;
+use crate::spool::{RowAt, create_file};
 
 const MAGIC: &[u8; 8] = b"opseg\0\0\x02";
 
@@ -153,11 +154,12 @@ pub(crate) struct SegmentWriter {
     out: BufWriter<File>,
     temporary: PathBuf,
     path: PathBuf,
+    disk: Disk,
 }
 
 impl SegmentWriter {
     /// Begins the segment that will be at `path`, replacing what is there.
-    pub(crate) fn create(path: &Path, answers: KeptIn) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, answers: KeptIn, disk: &Disk) -> io::Result<Self> {
         let temporary = path.with_extension("seg.tmp");
         let file = create_file(&temporary)?;
         let mut out = BufWriter::with_capacity(WRITE_BUFFER, file);
@@ -167,6 +169,7 @@ impl SegmentWriter {
             out,
             temporary,
             path: path.to_owned(),
+            disk: disk.clone(),
         })
     }
 
@@ -181,9 +184,9 @@ impl SegmentWriter {
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        self.disk.content(&file, &self.temporary)?;
         fs::rename(&self.temporary, &self.path)?;
-        sync_dir(self.path.parent().unwrap_or(&self.path))
+        self.disk.name_of(&self.path)
     }
 }
 

@@ -48,7 +48,8 @@ pub fn settle_sync(ctx: &SettleContext<'_>, shard: &Shard) -> Result<Settlement,
     } else {
         KeptIn::Nowhere
     };
-    let mut segment = SegmentWriter::create(&segment_path, kept_in).map_err(io)?;
+    let mut segment =
+        SegmentWriter::create(&segment_path, kept_in, ctx.spool.disk()).map_err(io)?;
     let mut spool = SpoolReader::open(ctx.spool)?;
     let mut records = None;
     let travel = Travel::of(shard);

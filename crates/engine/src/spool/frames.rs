@@ -124,9 +124,10 @@ impl Frames {
                 bytes.extend_from_slice(part);
             }
         }
-        let mut file = create_file(&dir.frames())?;
+        let path = dir.frames();
+        let mut file = create_file(&path)?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
+        dir.disk().content(&file, &path)?;
         Ok(bytes.len() as u64)
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use super::SpoolError;
-use super::layout::{SpoolDir, create_file, sync_dir};
+use super::layout::{SpoolDir, create_file};
 use super::row::RowAt;
 
 /// Bytes of an entry on disk.
@@ -98,8 +98,9 @@ impl IndexWriter {
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        sync_dir(self.dir.root())?;
+        let disk = self.dir.disk();
+        disk.content(&file, &self.dir.index())?;
+        disk.names(self.dir.root())?;
         Ok(self.entries * ENTRY_LEN as u64)
     }
 }

@@ -7,17 +7,34 @@ use std::path::{Path, PathBuf};
 
 use offpeak_core::job::shard::ShardNo;
 
+use crate::disk::Disk;
+
 /// The directory of one job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SpoolDir {
     root: PathBuf,
+    disk: Disk,
 }
 
 impl SpoolDir {
     /// The spool at `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            disk: Disk::default(),
+        }
+    }
+
+    /// The same on another disk than the system's.
+    #[must_use]
+    pub fn on(self, disk: &Disk) -> Self {
+        let disk = disk.clone();
+        Self { disk, ..self }
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The directory itself.
@@ -145,13 +162,4 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
-}
-
-/// Makes the names within a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(dir)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = dir;
-    Ok(())
 }

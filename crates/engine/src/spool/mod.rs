@@ -20,7 +20,7 @@ pub use error::SpoolError;
 pub use frames::FrameId;
 pub use index::{IndexEntry, IndexReader, IndexWriter};
 pub use layout::SpoolDir;
-pub(crate) use layout::{create_file, sync_dir};
+pub(crate) use layout::create_file;
 pub use marks::{RowMark, RowMarks};
 pub use read::SpoolReader;
 pub use refs::{NO_GROUP, RefsReader, RefsWriter, RowRef, leftovers_file};

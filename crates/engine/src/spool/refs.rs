@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use offpeak_core::job::shard::{RowRange, ShardNo};
 
 use super::SpoolError;
-use super::layout::{SpoolDir, create_file, sync_dir};
+use super::layout::{SpoolDir, create_file};
 use super::marks::RowMarks;
 use super::row::RowAt;
 
@@ -86,7 +86,7 @@ impl RowRef {
 #[derive(Debug)]
 pub struct RefsWriter {
     out: BufWriter<File>,
-    dir: PathBuf,
+    dir: SpoolDir,
     file: u32,
     len: u32,
 }
@@ -98,12 +98,10 @@ impl RefsWriter {
     ///
     /// When the file system refuses.
     pub fn create(dir: &SpoolDir, file: u32) -> io::Result<Self> {
-        let path = dir.refs(file);
-        let out = BufWriter::with_capacity(WRITE_BUFFER, create_file(&path)?);
-        let dir = path.parent().map(PathBuf::from).unwrap_or_default();
+        let out = BufWriter::with_capacity(WRITE_BUFFER, create_file(&dir.refs(file))?);
         Ok(Self {
             out,
-            dir,
+            dir: dir.clone(),
             file,
             len: 0,
         })
@@ -148,8 +146,9 @@ impl RefsWriter {
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        sync_dir(&self.dir)?;
+        let (disk, path) = (self.dir.disk(), self.dir.refs(self.file));
+        disk.content(&file, &path)?;
+        disk.name_of(&path)?;
         Ok(RowRange {
             file: self.file,
             from: 0,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use offpeak_wire::splice::MarkPoint;
 
 use super::frames::{FrameId, Learner};
-use super::layout::{SpoolDir, create_file, sync_dir};
+use super::layout::{SpoolDir, create_file};
 use super::row::{Extent, RowAt, RowMeta, encode, encode_point};
 use crate::behind::Behind;
 
@@ -127,8 +127,9 @@ impl SpoolWriter {
         self.close_segment()?;
         self.join_sync()?;
         let frames = self.learner.frames.save(&self.dir)?;
-        sync_dir(&self.dir.root().join("rows"))?;
-        sync_dir(self.dir.root())?;
+        let disk = self.dir.disk();
+        disk.names(&self.dir.root().join("rows"))?;
+        disk.names(self.dir.root())?;
         Ok(self.written + frames)
     }
 
@@ -161,7 +162,8 @@ impl SpoolWriter {
             none => {
                 let number = self.next_segment;
                 self.next_segment += 1;
-                let file = Behind::new(create_file(&self.dir.segment(number))?)?;
+                let path = self.dir.segment(number);
+                let file = Behind::new(create_file(&path)?, path, self.dir.disk().clone())?;
                 none.insert(Segment {
                     file,
                     number,

@@ -49,6 +49,8 @@ pub(crate) enum Crash {
     AfterCommit(u64),
     /// When the n-th connection was made, before a byte went over it.
     AtConnection(u64),
+    /// When the disk is asked for the n-th time to keep something, before it does.
+    AtSync(u64),
 }
 
 /// What happens between two lives.
@@ -59,6 +61,8 @@ pub(crate) enum Between {
     NewDisk,
     /// The machine's clock was set to another time.
     ClockSet(i64),
+    /// The power went out: what the disk was not asked to keep is gone.
+    PowerCut,
 }
 
 #[derive(Debug, Clone)]
@@ -112,6 +116,7 @@ impl Case {
         let keeps_the_disk = lives
             .iter()
             .all(|(_, between)| *between != Between::NewDisk);
+        power_cuts(seed, &mut lives);
         Self {
             delete_upstream: keeps_the_disk && seed % 3 == 1,
             seed,
@@ -160,6 +165,26 @@ impl Case {
     pub(crate) fn clock_is_set(&self) -> bool {
         let set = |between: &Between| matches!(between, Between::ClockSet(_));
         self.lives.iter().any(|(_, between)| set(between))
+    }
+}
+
+/// Lets the power go out in some cases. Drawn apart, so that the others are what they would be without.
+fn power_cuts(seed: u64, lives: &mut Vec<(Crash, Between)>) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x90e4);
+    let new_disk = |(_, between): &(Crash, Between)| *between == Between::NewDisk;
+    if lives.iter().any(new_disk) || !dice.once_in(3) {
+        return;
+    }
+    if lives.is_empty() {
+        lives.push((Crash::AtSync(0), Between::Nothing));
+    }
+    for (crash, between) in lives {
+        if dice.once_in(2) {
+            *crash = Crash::AtSync(dice.below(60));
+        }
+        if *between == Between::Nothing {
+            *between = Between::PowerCut;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::case::{Between, Case, Crash};
 use crate::dice::Dice;
 use crate::disk::{self, KEY};
+use crate::power::{Forgets, Power};
 
 /// 2026-11-22T00:00:00Z.
 pub(crate) const START: i64 = 1_795_305_600_000_000;
@@ -53,6 +54,8 @@ pub(crate) enum Sabotage {
     LargeBudget,
     /// The engine believes in a deadline twice as far away.
     LateDeadline,
+    /// The engine does not ask the disk to keep something.
+    ForgetSync(Forgets),
 }
 
 /// A job that has come to its end.
@@ -101,6 +104,7 @@ struct State<'a> {
     case: &'a Case,
     sabotage: Sabotage,
     dir: tempfile::TempDir,
+    power: Arc<Power>,
     world: Arc<Mutex<World>>,
     /// True time.
     now: i64,
@@ -130,10 +134,19 @@ enum JobEnd {
 
 pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
     let jobs = case.jobs.len();
+    let dir = disk::dir();
+    for (number, job) in case.jobs.iter().enumerate() {
+        std::fs::write(dir.path().join(format!("{number}.jsonl")), &job.input).unwrap();
+    }
+    let forgets = match sabotage {
+        Sabotage::ForgetSync(forgets) => Some(forgets),
+        _ => None,
+    };
     let mut state = State {
         case,
         sabotage,
-        dir: disk::dir(),
+        power: Power::on(dir.path(), forgets),
+        dir,
         world: Arc::new(Mutex::new(World::new(case.config.clone()))),
         now: START,
         off: 0,
@@ -143,10 +156,6 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         seen: Arc::new(Mutex::new(vec![Seen::default(); jobs])),
         digest: blake3::Hasher::new(),
     };
-    for (number, job) in case.jobs.iter().enumerate() {
-        let input = state.dir.path().join(format!("{number}.jsonl"));
-        std::fs::write(input, &job.input).unwrap();
-    }
     let (mut lives, mut crashes, mut stops) = (0, 0, 0);
     let mut overspent = Vec::new();
     while state.finished.iter().any(Option::is_none) && lives < LIVES_MAX {
@@ -239,8 +248,10 @@ impl State<'_> {
                     for number in 0..self.case.jobs.len() {
                         let _never_written = std::fs::remove_file(self.output(number));
                     }
+                    self.power.adopt();
                 }
             }
+            Between::PowerCut => self.power.restore(),
             Between::ClockSet(by) => self.off += by,
         }
         let edit = |sql: &str| {
@@ -272,11 +283,17 @@ impl State<'_> {
     /// One life. It has a runtime of its own: when that is gone, nothing of the life goes on. `None` if it
     /// ended by a crash.
     fn live(&mut self, crash: Option<Crash>, life: usize) -> Option<Vec<(usize, JobEnd)>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let cut_at = match crash {
+            Some(Crash::AtSync(nth)) => {
+                // Nobody else does anything once the power is out.
+                runtime.event_interval(1);
+                Some(nth)
+            }
+            _ => None,
+        };
+        self.power.cut_at(cut_at);
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         let trigger = Arc::new(Trigger::new(crash));
         let (ends, now) = runtime.block_on(async {
             let truth = Clock::starting_at(self.now);
@@ -289,6 +306,7 @@ impl State<'_> {
             let ends = tokio::select! {
                 biased;
                 () = trigger.fired.notified() => None,
+                () = self.power.went_out() => None,
                 () = sleep(after), if after.is_some() => None,
                 ends = self.jobs(&engine, truth, &trigger, life) => Some(ends),
             };
@@ -381,7 +399,7 @@ impl State<'_> {
 
     fn engine(&self, truth: Clock, clock: Clock, trigger: &Arc<Trigger>, life: usize) -> Engine {
         let data_dir = self.data_dir();
-        std::fs::create_dir_all(data_dir.join("jobs")).unwrap();
+        self.power.disk().make_dir(&data_dir, true).unwrap();
         let upstream = Upstream::new(Arc::clone(&self.world), Arc::new(move || truth.now()));
         let upstream = upstream.with_room(self.case.room);
         let dice = Arc::new(Mutex::new(Dice(self.case.seed ^ (life as u64) << 32)));
@@ -415,6 +433,7 @@ impl State<'_> {
             book: Arc::new(book),
             data_dir,
             seed: self.case.seed,
+            disk: self.power.disk(),
         }
     }
 

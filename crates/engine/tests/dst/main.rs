@@ -23,3 +23,5 @@ mod course;
 mod dice;
 mod disk;
 mod mutants;
+mod power;
+mod power_cuts;

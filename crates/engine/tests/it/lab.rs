@@ -19,6 +19,7 @@ use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_engine::cancel::{Ending, open_to_cancel};
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::deletion::delete_upstream;
+use offpeak_engine::disk::Disk;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
@@ -370,6 +371,7 @@ impl Lab {
             book: Arc::new(Book::embedded().clone()),
             data_dir: self.data_dir(),
             seed: self.seed,
+            disk: Disk::default(),
         }
     }
 

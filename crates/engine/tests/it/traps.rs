@@ -8,8 +8,9 @@ use offpeak_core::units::{Span, Usd};
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::run::RunEnd;
 use offpeak_engine::spec::Need;
-use offpeak_sim::{Config, Faults, Profile, RowFaults};
+use offpeak_sim::{AnswerMode, Answers, Config, Faults, Profile, RowFaults};
 use offpeak_wire::error::ErrorKind;
+use offpeak_wire::limits::MAX_TOKENS_UNSTREAMED;
 
 use crate::lab::{Lab, Life, rows};
 
@@ -236,4 +237,59 @@ fn moving_counters_and_counters_that_stand_still_come_to_the_same() {
         (manifest.cost_picousd, manifest.outcomes)
     });
     assert_eq!(sums[0], sums[1]);
+}
+
+/// A lab of calls, each of which may be answered with so many tokens.
+fn calls(seed: u64, rules: &str, max_tokens: u32) -> Lab {
+    let faults = Faults::parse(rules).unwrap();
+    let config = Config {
+        faults,
+        answers: Answers {
+            mode: AnswerMode::Echo,
+            ..Answers::default()
+        },
+        ..Config::default()
+    };
+    let rows = rows(seed, 12).replace(
+        "\"max_tokens\":300,",
+        &format!("\"max_tokens\":{max_tokens},"),
+    );
+    let mut lab = Lab::new(seed, config, &rows);
+    lab.spec.need = Need::Seconds;
+    lab
+}
+
+#[test]
+fn an_answer_that_may_be_long_is_streamed_and_comes_to_the_same() {
+    let [short, long] = [MAX_TOKENS_UNSTREAMED, MAX_TOKENS_UNSTREAMED + 1].map(|max_tokens| {
+        let mut lab = calls(44, "", max_tokens);
+        let manifest = finished(lab.live(None));
+        let audit = lab.check(&manifest, 12);
+        assert_eq!(manifest.unknown_calls, 0);
+        let lines = audit.lines.into_iter();
+        lines
+            .map(|line| (line["text"].clone(), line["usage"]["input_tokens"].clone()))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(short, long);
+}
+
+#[test]
+fn a_stream_that_breaks_off_may_have_been_billed_and_is_asked_for_again() {
+    for effect in ["stream_truncated", "stream_error", "stream_stalled"] {
+        let rules = format!("[[rule]]\neffect = '{effect}'\nendpoint = 'messages'\nnth = 3");
+        let mut lab = calls(45, &rules, MAX_TOKENS_UNSTREAMED + 1);
+        let manifest = finished(lab.live(None));
+        let audit = lab.check(&manifest, 12);
+        assert_eq!(
+            (manifest.unknown_calls, manifest.outcomes["succeeded"]),
+            (1, 12)
+        );
+        assert_eq!(audit.sync_lost_calls, 1, "{effect}: it was billed");
+        // Calls that are not streamed do not meet it.
+        let mut lab = calls(45, &rules, MAX_TOKENS_UNSTREAMED);
+        let manifest = finished(lab.live(None));
+        lab.check(&manifest, 12);
+        assert_eq!(manifest.unknown_calls, 0);
+    }
 }

@@ -2,6 +2,7 @@
 
 use offpeak_sim::{Body, Config, Endpoint, Fault, Faults, Latency, Request, StreamFault};
 use offpeak_wire::sse::{Decoder, Event};
+use offpeak_wire::stream::Assembly;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -130,7 +131,14 @@ fn a_stream_adds_up_to_the_answer_without_one() {
         let mut plain = Client::new(Config::default());
         let mut stream = Client::new(Config::default());
         let whole = plain.message(&params);
-        let sum = accumulate(&events(&mut stream, &params));
+        let events = events(&mut stream, &params);
+        assert_eq!(accumulate(&events), whole, "{params}");
+        // Our own client does the same.
+        let mut assembly = Assembly::default();
+        for event in &events {
+            assembly.push(event.to_string().as_bytes()).unwrap();
+        }
+        let sum: Value = serde_json::from_slice(&assembly.finish().unwrap()).unwrap();
         assert_eq!(sum, whole, "{params}");
         assert_eq!(plain.world.bill().total(), stream.world.bill().total());
     }

@@ -7,5 +7,6 @@ mod json;
 mod request;
 mod splice;
 mod sse;
+mod stream;
 mod usual;
 mod written;
