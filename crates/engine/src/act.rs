@@ -3,7 +3,7 @@
 //!
 //! Leaves out when to do anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use offpeak_client::Bytes;
@@ -51,6 +51,8 @@ pub(crate) struct Actor {
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
     /// Results that were read to be counted, for the settlement that mostly follows at once.
     results: Mutex<Option<(ShardNo, Results)>>,
+    /// Shards whose results this process has downloaded: what is wrong with those was so upstream.
+    downloaded: Mutex<BTreeSet<ShardNo>>,
 }
 
 impl Actor {
@@ -69,6 +71,7 @@ impl Actor {
             recovered,
             rows: Mutex::default(),
             results: Mutex::default(),
+            downloaded: Mutex::default(),
         }
     }
 
@@ -324,6 +327,10 @@ impl Actor {
         shard: Shard,
         batch: &Batch,
     ) -> Result<CollectAnswer, EngineError> {
+        self.downloaded
+            .lock()
+            .expect("nothing panics in here")
+            .insert(no);
         // What was read of an earlier download holds no longer.
         self.take_results(no);
         match download(&self.upstream, &self.spool, no, &batch.batch).await {
@@ -386,12 +393,21 @@ impl Actor {
     async fn settle(&self, no: ShardNo, shard: Shard) -> Result<Event, EngineError> {
         let this = self.settle_parts();
         let results = self.take_results(no);
+        // A process that is gone has seen that they were whole.
+        let on_trust = !self
+            .downloaded
+            .lock()
+            .expect("nothing panics in here")
+            .contains(&no);
         let settlement = blocking(move || {
             let context = this.context();
             match shard.lane {
-                Lane::Sync => settle_sync(&context, &shard),
+                Lane::Sync => settle_sync(&context, &shard).map(Some),
                 // It was never sent, and the job was given up.
-                Lane::Batch if shard.state == ShardState::Planned => settle_sync(&context, &shard),
+                Lane::Batch if shard.state == ShardState::Planned => {
+                    settle_sync(&context, &shard).map(Some)
+                }
+                Lane::Batch if on_trust && !this.spool.results(no).exists() => Ok(None),
                 Lane::Batch => {
                     let ShardState::Collected(collection) = &shard.state else {
                         unreachable!("a batch shard is settled from its collection")
@@ -400,11 +416,18 @@ impl Actor {
                         Some(results) => results,
                         None => read_results(&context, &shard, collection.upstream.created_at)?,
                     };
-                    settle_batch(&context, &shard, collection, results)
+                    let census = results.census();
+                    if on_trust && census.missing + census.malformed > 0 {
+                        return Ok(None);
+                    }
+                    settle_batch(&context, &shard, collection, results).map(Some)
                 }
             }
         })
         .await?;
+        let Some(settlement) = settlement else {
+            return Ok(Event::ResultsLost { shard: no });
+        };
         self.rows
             .lock()
             .expect("nothing panics in here")

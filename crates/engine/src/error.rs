@@ -124,6 +124,19 @@ pub enum EngineError {
         /// The job.
         id: String,
     },
+    /// Answers that were received are lost, and cannot be had from the upstream again now.
+    #[error(
+        "`{}` is lost or damaged, with the answers of {rows} rows, and cannot be downloaded again: {problem}",
+        path.display()
+    )]
+    AnswersLost {
+        /// The file they were in.
+        path: PathBuf,
+        /// Rows that had their outcome from it.
+        rows: u64,
+        /// Why they cannot be had again.
+        problem: String,
+    },
     /// Only what has come to its end can be purged.
     #[error("job `{name}`, run {run}, is not finished: its requests and answers are needed")]
     Unfinished {
@@ -204,6 +217,11 @@ impl EngineError {
                 format!("end it with `offpeak cancel {name}`, or start anew with `--fresh`")
             }
             Self::NotUnfinished { .. } => "`offpeak jobs` says where each job stands".to_owned(),
+            Self::AnswersLost { .. } => {
+                "put the file back from a backup; or run the same command again if the upstream could not be \
+                 reached: it keeps results for 29 days after a batch was made. `--fresh` pays for all rows again"
+                    .to_owned()
+            }
             Self::Unfinished { .. } => {
                 "finish it first with the command that started it; an earlier run is purged by its id, \
                  which `offpeak jobs` shows"

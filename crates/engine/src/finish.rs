@@ -18,6 +18,7 @@ use crate::blocking::blocking;
 use crate::disk::Disk;
 use crate::error::EngineError;
 use crate::facts::GroupFacts;
+use crate::mend::mend;
 use crate::output::write_output;
 use crate::reuse::{Reused, Spared};
 use crate::spool::SpoolDir;
@@ -219,6 +220,7 @@ fn in_spool(spool: &SpoolDir) -> PathBuf {
 /// # Errors
 /// If the outcomes are not complete or a file cannot be written; the job stays open.
 pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, EngineError> {
+    mend(job).await?;
     let (engine, record, facts) = (job.engine.clone(), job.record.clone(), job.facts.clone());
     let (settings, spool) = (job.settings.clone(), job.spool.clone());
     blocking(move || {

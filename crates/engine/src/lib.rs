@@ -25,6 +25,7 @@ mod journal_writer;
 pub mod lint;
 pub mod lock;
 mod marks;
+pub mod mend;
 pub mod output;
 pub mod planned;
 pub mod probe;

@@ -134,7 +134,9 @@ impl Doubt {
                  was: put it back from a backup"
             }
             Self::Unreadable { .. } => {
-                "put the file back from a backup; the other files of the job are unharmed"
+                "put the file back from a backup; the other files of the job are unharmed. The results of a batch \
+                 are downloaded again, for 29 days after it was made, when the job is run again and its output \
+                 is not in its place"
             }
             _ => "keep the job's directory and report it: this is damage or a bug",
         }

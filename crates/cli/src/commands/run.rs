@@ -17,6 +17,7 @@ use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::disk::Disk;
 use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
+use offpeak_engine::mend::mend;
 use offpeak_engine::output::write_output;
 use offpeak_engine::purge::{purge_held, purged};
 use offpeak_engine::reuse::effect as effect_of_reuse;
@@ -357,6 +358,10 @@ async fn finished_before(
                 &EngineError::Purged { name, at },
                 false,
             ));
+        }
+        let mended = mend(job).await;
+        if mended.map_err(|error| ExpectedError::engine(&error, true))? > 0 {
+            printer.note("answers that were lost on this disk were downloaded again, for free");
         }
         let written = write_output(&engine.spool(&id), manifest.rows_in, &spec.output, false);
         written.map_err(|error| ExpectedError::engine(&error.into(), true))?;

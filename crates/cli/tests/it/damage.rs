@@ -56,3 +56,32 @@ fn a_damaged_store_is_found_and_a_new_directory_pays_for_no_batch_again() {
     };
     assert_eq!(cost(&again), cost(&first));
 }
+
+#[test]
+fn lost_answers_of_a_finished_job_are_downloaded_again_for_its_output() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", requests(40));
+    let (_server, url) = Server::simulator(&sandbox, "--speed 1000");
+    let run = "run rows.jsonl --yes";
+    let first = offpeak(&sandbox, &url, run);
+    assert_eq!(first.exit, Some(0), "{first}");
+    let (output, bill) = (sandbox.read("rows.out.jsonl"), ask(&url, "/_sim/bill"));
+    let jobs = fs::read_dir(sandbox.path("data/jobs")).unwrap();
+    let job = jobs
+        .map(|job| job.unwrap().path())
+        .find(|job| job.join("results").exists());
+    fs::remove_dir_all(job.unwrap().join("results")).unwrap();
+    let verify = offpeak(&sandbox, &url, "verify rows");
+    assert_eq!(verify.exit, Some(70), "{verify}");
+    assert!(verify.stdout.contains("downloaded again"), "{verify}");
+    fs::remove_file(sandbox.path("rows.out.jsonl")).unwrap();
+    let again = offpeak(&sandbox, &url, run);
+    assert_eq!(again.exit, Some(0), "{again}");
+    assert!(
+        again.stderr.contains("were downloaded again, for free"),
+        "{again}"
+    );
+    assert_eq!(sandbox.read("rows.out.jsonl"), output);
+    assert_eq!(ask(&url, "/_sim/bill"), bill);
+    assert_eq!(offpeak(&sandbox, &url, "verify rows").exit, Some(0));
+}

@@ -77,6 +77,11 @@ pub enum Event {
         /// What its answers cost; `None` if they could not be read.
         cost: Option<Usd>,
     },
+    /// The results of a collected shard are not on the disk, or not as they were received.
+    ResultsLost {
+        /// The shard.
+        shard: ShardNo,
+    },
     /// A batch that was to be deleted upstream was, or was not.
     Deleted {
         /// The shard.

@@ -229,6 +229,7 @@ impl Machine {
             Event::StopAsked => self.stop_for(Stop::Interrupted),
             Event::Scouted(scouted) => self.on_scouted(now, scouted, out),
             Event::Weighed { batch, cost } => self.on_weighed(batch, cost, out),
+            Event::ResultsLost { shard } => self.on_results_lost(now, shard, out),
             Event::Deleted { shard, answer } => self.on_deleted(now, shard, answer, dice, out),
             Event::Settled { shard, settlement } => self.on_settled(now, shard, settlement, out),
             Event::Measured {

@@ -5,6 +5,7 @@ pub mod account;
 mod batch_lane;
 mod budget;
 pub mod cancel;
+mod damage;
 mod deadline;
 pub mod deletion;
 pub mod event;

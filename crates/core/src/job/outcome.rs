@@ -93,6 +93,21 @@ impl Outcomes {
         self.0[class as usize]
     }
 
+    /// The same rows when every answer among them was lost after it was counted.
+    #[must_use]
+    pub fn without_answers(mut self) -> Self {
+        for class in [
+            OutcomeClass::Succeeded,
+            OutcomeClass::Truncated,
+            OutcomeClass::Refused,
+            OutcomeClass::Paused,
+        ] {
+            let rows = std::mem::take(&mut self.0[class as usize]);
+            self.0[OutcomeClass::ResultUnreadable as usize] += rows;
+        }
+        self
+    }
+
     /// Rows of all classes.
     #[must_use]
     pub fn total(&self) -> u64 {

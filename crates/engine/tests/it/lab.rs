@@ -20,6 +20,7 @@ use offpeak_engine::cancel::{Ending, open_to_cancel};
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::disk::Disk;
+use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
@@ -33,6 +34,7 @@ use offpeak_sim::server::Upstream;
 use offpeak_sim::{BillLine, Config, Lane, Request, World};
 use offpeak_store::Store;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
@@ -55,6 +57,8 @@ pub(crate) struct Lab {
     pub(crate) key: &'static str,
     /// The next life gives the job up.
     pub(crate) cancel: Option<Cancel>,
+    /// A life crashes when a shard was committed in this state, before anything follows from it.
+    pub(crate) crash_in: Option<&'static str>,
     seed: u64,
     /// What became of the upstream's copies, as the last life that came so far said.
     pub(crate) copies: Mutex<Option<Deletions>>,
@@ -107,6 +111,7 @@ impl Lab {
             probe: None,
             key: KEY,
             cancel: None,
+            crash_in: None,
             seed,
             copies: Mutex::new(None),
         }
@@ -189,12 +194,18 @@ impl Lab {
             .unwrap();
         let (life, now) = runtime.block_on(async {
             let clock = Clock::starting_at(self.now);
-            let life = match crash_after {
-                Some(after) => tokio::select! {
-                    life = self.life(clock) => life,
-                    () = tokio::time::sleep(after) => Life::Crashed,
-                },
-                None => self.life(clock).await,
+            let crash = Arc::new(Notify::new());
+            let after = async {
+                match crash_after {
+                    Some(after) => tokio::time::sleep(after).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let life = tokio::select! {
+                biased;
+                () = crash.notified() => Life::Crashed,
+                life = self.life(clock, &crash) => life,
+                () = after => Life::Crashed,
             };
             (life, clock.now())
         });
@@ -282,9 +293,16 @@ impl Lab {
         verify(&store, &record, &spool, Book::embedded()).unwrap()
     }
 
-    async fn life(&self, clock: Clock) -> Life {
+    async fn life(&self, clock: Clock, crash: &Arc<Notify>) -> Life {
         let engine = self.engine(clock);
-        let silent: Report = Arc::new(|_: Progress| {});
+        let (crash, crash_in) = (Arc::clone(crash), self.crash_in);
+        let silent: Report = Arc::new(move |progress: Progress| {
+            if let Progress::Shard { state, .. } = progress
+                && Some(state) == crash_in
+            {
+                crash.notify_one();
+            }
+        });
         if let Some(how) = self.cancel {
             let id = self.latest().unwrap();
             let job = open_to_cancel(&engine, &id, Ending::plain(how))
@@ -335,6 +353,30 @@ impl Lab {
         let request = Request::new("POST", "/_sim/faults").body("{\"rule\":[]}");
         let reply = self.world.lock().unwrap().handle(self.now, &request);
         assert_eq!(reply.status, 200);
+    }
+
+    /// Lets time pass between two lives.
+    pub(crate) fn later(&mut self, by: Duration) {
+        self.now += i64::try_from(by.as_micros()).unwrap();
+    }
+
+    /// A life of an unfinished job that ends with an error of ours when the output is made.
+    pub(crate) fn fails(&mut self) -> EngineError {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let engine = self.engine(Clock::starting_at(self.now));
+            let silent: Report = Arc::new(|_: Progress| {});
+            let opened = open(&engine, &self.spec, self.choice, silent.clone()).await;
+            let Opened::Unfinished(job) = opened.unwrap() else {
+                panic!("it is not finished");
+            };
+            run(&job, CancellationToken::new(), silent).await.unwrap();
+            finish(&job, None).await.unwrap_err()
+        })
     }
 
     async fn delete(&self, job: &Job) {

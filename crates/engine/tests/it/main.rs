@@ -10,6 +10,7 @@
 
 mod account;
 mod cancel;
+mod damage;
 mod deletion;
 #[path = "../dice/mod.rs"]
 mod dice;
