@@ -10,6 +10,7 @@ use offpeak_sim::{Config, Faults, Profile};
 
 use crate::dice::Dice;
 use crate::lab::{Lab, Life, rows};
+use crate::reconcile::is_explained;
 
 fn finished(life: Life) -> Box<Manifest> {
     match life {
@@ -61,6 +62,7 @@ fn a_job_can_be_given_up_at_any_moment_and_the_giving_up_can_be_interrupted() {
             Life::Ended(end) => panic!("{end:?}"),
         };
         lab.check(&manifest, 60);
+        is_explained(&mut lab);
         match canceled(&manifest) {
             60 => without_answers += 1,
             0 => complete += 1,
