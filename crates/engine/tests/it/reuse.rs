@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::units::Usd;
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::{Need, Reuse};
@@ -275,6 +276,21 @@ fn a_shared_failure_is_every_rows_failure() {
     assert_eq!(manifest.outcomes["exhausted"], 4);
     assert_eq!(lines[3]["error"]["type"], "api_error");
     assert_eq!(lab.bill(), Usd::ZERO);
+}
+
+#[test]
+fn rows_of_a_job_that_was_given_up_share_that_too() {
+    let questions = [1, 1, 2, 2, 3, 1];
+    let mut lab = lab(16, Config::default(), &questions, IDENTICAL);
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(1))),
+        Life::Crashed
+    ));
+    lab.cancel = Some(Cancel::Everything);
+    let manifest = finished(&mut lab);
+    let lines = check(&lab, &manifest, 6);
+    check_shared(&lines, &questions);
+    assert_eq!(manifest.outcomes["canceled"], 6);
 }
 
 #[test]
