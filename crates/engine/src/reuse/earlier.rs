@@ -16,6 +16,7 @@ use offpeak_store::{JobRecord, JobState, Store};
 use crate::error::EngineError;
 use crate::facts::read_facts;
 use crate::output::read_at;
+use crate::purge::purged;
 use crate::settle::answer::Shown;
 use crate::settle::kept::Kept;
 use crate::settle::segment::{Origin, Outcome, SegmentReader};
@@ -47,8 +48,9 @@ pub fn earlier_runs(
         |record: &JobRecord| record.name == name && record.state == JobState::Finished;
     for record in store.jobs()?.into_iter().filter(is_finished) {
         let spool = SpoolDir::new(jobs.join(record.id.as_str()));
-        // What was purged has no answers any more.
-        let kept = spool.outcomes_dir().is_dir() && spool.frames().is_file();
+        // What was purged, even if that was interrupted, has no answers any more.
+        let there = spool.outcomes_dir().is_dir() && spool.frames().is_file();
+        let kept = there && purged(&spool)?.is_none();
         if kept && is_same(&read_facts(&record)?.betas, betas) {
             let run = record.run;
             runs.push(EarlierRun { run, spool });

@@ -12,6 +12,7 @@ use offpeak_store::{JobRecord, Store};
 use super::{Doubt, Verdict};
 use crate::error::EngineError;
 use crate::facts::JobFacts;
+use crate::purge::purged;
 use crate::settle::segment::{Origin, Outcome, SegmentReader, Shared};
 use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 
@@ -43,7 +44,7 @@ impl EarlierRequests {
         let Some(spool) = self.spools.get(&origin.run) else {
             return Ok(None);
         };
-        if !spool.frames().is_file() {
+        if !spool.frames().is_file() || purged(spool).is_ok_and(|purged| purged.is_some()) {
             return Ok(None);
         }
         let rows = match self.open.entry(origin.run) {

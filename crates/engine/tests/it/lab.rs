@@ -24,6 +24,7 @@ use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::lock::JobLock;
 use offpeak_engine::progress::{Progress, Report};
+use offpeak_engine::purge::purge;
 use offpeak_engine::reconcile::{ReconcileError, Reconciliation, Scope, reconcile};
 use offpeak_engine::run::{RunEnd, run};
 use offpeak_engine::spec::{InputShape, JobSpec, Need, OnInvalid, Reuse, Source};
@@ -283,6 +284,14 @@ impl Lab {
     /// The files of a run.
     pub(crate) fn spool_of(&self, manifest: &Manifest) -> SpoolDir {
         SpoolDir::new(self.data_dir().join("jobs").join(&manifest.job))
+    }
+
+    /// Purges the requests and answers of a finished run.
+    pub(crate) fn purge(&self, manifest: &Manifest) {
+        let id = JobId::parse(&manifest.job).unwrap();
+        let record = self.store().job(&id).unwrap().unwrap();
+        let spool = self.spool_of(manifest);
+        purge(&self.data_dir(), &record, &spool, self.now()).unwrap();
     }
 
     /// Proves a finished run again.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use offpeak_core::job::cancel::Cancel;
 use offpeak_core::units::Usd;
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::{Need, Reuse};
@@ -278,6 +279,21 @@ fn a_shared_failure_is_every_rows_failure() {
 }
 
 #[test]
+fn rows_of_a_job_that_was_given_up_share_that_too() {
+    let questions = [1, 1, 2, 2, 3, 1];
+    let mut lab = lab(16, Config::default(), &questions, IDENTICAL);
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(1))),
+        Life::Crashed
+    ));
+    lab.cancel = Some(Cancel::Everything);
+    let manifest = finished(&mut lab);
+    let lines = check(&lab, &manifest, 6);
+    check_shared(&lines, &questions);
+    assert_eq!(manifest.outcomes["canceled"], 6);
+}
+
+#[test]
 fn a_nightly_run_pays_for_what_is_new() {
     let mut lab = lab(5, Config::default(), &[1, 2, 3, 4], EARLIER);
     let first = finished(&mut lab);
@@ -299,8 +315,7 @@ fn a_nightly_run_pays_for_what_is_new() {
 
     // The files of the first run are gone; what the second took over is still there, and known as the
     // first one's. Nothing is new, so nothing is sent.
-    let purged = lab.spool_of(&first);
-    std::fs::remove_dir_all(purged.root()).unwrap();
+    lab.purge(&first);
     let (third, billed) = next_run(&mut lab, &[9, 4, 1]);
     let wednesday = check(&lab, &third, 3);
     assert_eq!((billed, third.cost_picousd), (Usd::ZERO, Usd::ZERO));
@@ -400,6 +415,37 @@ fn other_reuse_goes_on_with_the_run_as_it_was_cut() {
     assert_eq!((manifest.run, manifest.reused.rows()), (1, 0));
     assert_eq!(lab.billed(), 5);
     assert_eq!(lab.bill(), manifest.cost_picousd);
+}
+
+#[test]
+fn a_purge_that_was_interrupted_leaves_nothing_to_take_over() {
+    let mut lab = lab(15, Config::default(), &[1, 2], EARLIER);
+    let first = finished(&mut lab);
+    // The note comes first, and the rows are gone before the answers.
+    let spool = lab.spool_of(&first);
+    let note = r#"{"at":"2026-11-22T00:10:00Z","files":1,"bytes":1}"#;
+    std::fs::write(spool.root().join("purged.json"), note).unwrap();
+    std::fs::remove_dir_all(spool.root().join("rows")).unwrap();
+    let (second, billed) = next_run(&mut lab, &[1, 2, 3]);
+    check(&lab, &second, 3);
+    assert_eq!((second.reused.rows(), billed), (0, second.cost_picousd));
+}
+
+#[test]
+fn a_night_that_was_lost_with_the_answers_it_took_over_is_not_paid_again_unasked() {
+    let mut lab = lab(14, Config::default(), &[1, 2, 3, 4], EARLIER);
+    finished(&mut lab);
+    std::fs::write(&lab.spec.source.input, asking(&[4, 9, 2, 1, 8])).unwrap();
+    assert!(matches!(
+        lab.live(Some(Duration::from_secs(60))),
+        Life::Crashed
+    ));
+    lab.lose_the_disk();
+    lab.wait(Duration::from_secs(3_600));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lab.live(None)));
+    let words = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(words.contains("SentOtherRows"), "{words}");
+    assert_eq!(lab.billed(), 4 + 2, "each row once");
 }
 
 #[test]
