@@ -92,8 +92,6 @@ fn every_request_to_keep_something_is_needed() {
         (Content("index.bin"), "probe"),
         (Content("workload.json"), "probe"),
         (Content("refs/"), "batch"),
-        (Content("results/"), "batch"),
-        (Content("outcomes/"), "batch"),
         (Content("sync/"), "calls"),
         (Content(".out.jsonl."), "two jobs"),
         (Content("manifest.json"), "two jobs"),
@@ -104,8 +102,6 @@ fn every_request_to_keep_something_is_needed() {
         (Names(".new-"), "batch"),
         (Names("rows"), "batch"),
         (Names("refs"), "leftovers"),
-        (Names("results"), "batch"),
-        (Names("outcomes"), "batch"),
         (Names("sync"), "calls"),
     ];
     for (forgets, way) in forgets {
