@@ -11,7 +11,7 @@ use offpeak_core::units::Usd;
 use offpeak_engine::spec::Need;
 use offpeak_engine::spool::SpoolDir;
 use offpeak_engine::verify::verify;
-use offpeak_sim::{Fate, Lane, Profile, Request};
+use offpeak_sim::{Fate, Lane, Profile, Request, ResultFaults};
 use offpeak_store::{JobRecord, JobState};
 use serde_json::Value;
 
@@ -151,6 +151,11 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         }
         deadline(case, course, number, &mut wrong);
         store(course, number, &mut wrong);
+    }
+    if case.config.faults.results == ResultFaults::default() && !unreadable.is_empty() {
+        wrong.push(format!(
+            "unreadable, of results that came whole: {unreadable:?}"
+        ));
     }
     let lost: Vec<_> = bill.iter().filter(|(id, _)| !used.contains(*id)).collect();
     let mut lost_calls = 0;

@@ -12,7 +12,14 @@ use crate::course::{Sabotage, course};
 use crate::power::Forgets;
 
 /// Jobs that between them write every kind of file.
-const WAYS: [&str; 5] = ["batch", "leftovers", "calls", "probe", "two jobs"];
+const WAYS: [&str; 6] = [
+    "batch",
+    "deleted",
+    "leftovers",
+    "calls",
+    "probe",
+    "two jobs",
+];
 
 /// A small job on a quiet day.
 fn case(way: &str) -> Case {
@@ -37,6 +44,8 @@ fn case_of(seed: u64, way: &str) -> Option<Case> {
     case.config.faults = Faults::none();
     match way {
         "batch" => {}
+        // What was deleted upstream cannot be downloaded again.
+        "deleted" => case.delete_upstream = true,
         "leftovers" => {
             let rule = "[[rule]]\neffect = 'row_errored'\ncustom_id = '*-0-*'\nevery = 2";
             case.config.faults = Faults::parse(rule).unwrap();
@@ -92,6 +101,7 @@ fn every_request_to_keep_something_is_needed() {
         (Content("index.bin"), "probe"),
         (Content("workload.json"), "probe"),
         (Content("refs/"), "batch"),
+        (Content("results/"), "deleted"),
         (Content("sync/"), "calls"),
         (Content(".out.jsonl."), "two jobs"),
         (Content("manifest.json"), "two jobs"),
@@ -102,6 +112,7 @@ fn every_request_to_keep_something_is_needed() {
         (Names(".new-"), "batch"),
         (Names("rows"), "batch"),
         (Names("refs"), "leftovers"),
+        (Names("results"), "deleted"),
         (Names("sync"), "calls"),
     ];
     for (forgets, way) in forgets {
