@@ -34,6 +34,8 @@ pub struct StatusView {
     pub tally: Tally,
     /// Most that the rows under way can cost.
     pub held: Usd,
+    /// Billed for batches that answer no row.
+    pub waste: Usd,
     /// The most that the job may spend.
     pub budget: Option<Usd>,
     /// Since its creation.
@@ -201,6 +203,7 @@ fn money_table(view: &StatusView, width: usize) -> String {
     let largest = [
         spent,
         view.held,
+        view.waste,
         view.tally.unknown,
         view.budget.unwrap_or_default(),
     ];
@@ -219,8 +222,12 @@ fn money_table(view: &StatusView, width: usize) -> String {
             "at most, for calls whose answers were lost",
         ));
     }
+    if view.waste > Usd::ZERO {
+        let note = "billed for batches that answer no row";
+        rows.push(line("waste", view.waste, note));
+    }
     if let Some(budget) = view.budget {
-        let left = budget - spent - view.held - view.tally.unknown;
+        let left = budget - spent - view.held - view.tally.unknown - view.waste;
         rows.push(line("left", left, &format!("of the budget of {budget}")));
     }
     table(&columns, rows, width)

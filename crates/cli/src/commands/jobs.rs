@@ -155,8 +155,9 @@ fn find(store: &Store, job: &str) -> Result<Option<JobRecord>, ExpectedError> {
 }
 
 /// The state of a job in a word.
-pub(crate) fn state(record: &JobRecord) -> &'static str {
+pub(crate) fn state(record: &JobRecord, facts: &JobFacts) -> &'static str {
     match record.state {
+        JobState::Open if facts.cancel.is_some() => "being cancelled",
         JobState::Open => "unfinished",
         JobState::Finished => "finished",
         JobState::Abandoned => "given up",
@@ -173,7 +174,7 @@ fn line(
     Ok(JobLine {
         id: record.id.clone(),
         name: record.name.clone(),
-        state: state(record).to_owned(),
+        state: state(record, &standing.facts).to_owned(),
         rows: standing.facts.rows,
         done: standing.done(),
         cost: standing.tally.cost,

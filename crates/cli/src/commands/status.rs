@@ -17,7 +17,7 @@ use crate::settings::{self, Settings};
 use crate::verdict;
 
 /// The states of a shard, in the order of its life.
-const LIFE: [&str; 9] = [
+const LIFE: [&str; 10] = [
     "planned",
     "submitting",
     "unknown",
@@ -25,6 +25,7 @@ const LIFE: [&str; 9] = [
     "canceling",
     "ended",
     "collected",
+    "given_up",
     "running",
     "settled",
 ];
@@ -64,6 +65,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "budget_picousd": limits.budget,
         "deadline": limits.deadline.map(|at| at.to_string()),
         "unknown_picousd": view.tally.unknown,
+        "waste_picousd": view.waste,
         "created_at": record.created_at.to_string(),
         "finished_at": record.finished_at.map(|at| at.to_string()),
         "input": standing.facts.input,
@@ -88,7 +90,7 @@ fn view(
     Ok(StatusView {
         name: record.name.clone(),
         job: record.id.clone(),
-        state: state(record).to_owned(),
+        state: state(record, &standing.facts).to_owned(),
         route: verdict::route(&standing.facts.route),
         groups: {
             let groups = &standing.facts.groups;
@@ -100,6 +102,7 @@ fn view(
         shards: counts(&standing.shards),
         tally: standing.tally.clone(),
         held: ledger.held + standing.held,
+        waste: ledger.waste,
         budget: limits.budget,
         elapsed: now - record.created_at,
         slack: limits.deadline.map(|deadline| deadline - now),

@@ -78,6 +78,24 @@ fn a_batch_that_is_made_twice_is_seen() {
 }
 
 #[test]
+fn a_batch_that_is_made_twice_is_told_by_the_job_itself() {
+    let fits = |case: &mut Case| {
+        only_job(case, Need::Whenever);
+        case.config.faults = Faults::none();
+        case.config.profile = Profile::Normal;
+        crashes(case);
+        true
+    };
+    // Both batches have ended when it looks.
+    let told = |course: &Course| {
+        let mut jobs = course.finished.iter().flatten();
+        jobs.any(|job| !job.manifest.wasted.is_empty())
+    };
+    let wrong = seen(fits, Sabotage::ForgetIntents, told);
+    assert!(wrong.contains("waste"), "{wrong}");
+}
+
+#[test]
 fn a_call_that_is_made_again_without_being_held_is_seen() {
     let fits = |case: &mut Case| {
         only_job(case, Need::Seconds);

@@ -3,7 +3,7 @@
 use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::job::unmark::{Unmarked, UnmarkedSum};
 use offpeak_core::plan::{HitRate, Route};
-use offpeak_core::units::Span;
+use offpeak_core::units::{Span, Usd};
 use offpeak_report::{ShardCount, StatusView, status_text};
 
 use crate::{at_both_widths, job, usd};
@@ -58,6 +58,7 @@ fn a_job_under_way() {
             ..Tally::default()
         },
         held: usd("3.7"),
+        waste: Usd::ZERO,
         budget: Some(usd("5")),
         elapsed: Span::from_secs(4_000),
         slack: Some(Span::from_secs(24_800)),
