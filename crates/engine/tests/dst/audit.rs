@@ -57,17 +57,20 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             }
         }
     }
-    for ((job, row), times) in batch_rows.iter().filter(|(_, times)| **times > 1) {
+    // What was sent after a backup, it does not know; what had not ended is sent again.
+    let twice = batch_rows.iter().filter(|(_, times)| **times > 1);
+    for ((job, row), times) in twice.filter(|_| !case.is_restored()) {
         wrong.push(format!(
             "row {row} of {job} is paid {times} times in batches"
         ));
     }
     let mut known = 0;
     let mut held = Usd::ZERO;
+    let mut wasted = Usd::ZERO;
     let mut unknown_calls = 0;
     let mut used: BTreeSet<String> = BTreeSet::new();
     let mut unreadable: BTreeSet<(String, u64)> = BTreeSet::new();
-    // Jobs that may have answered the rows of a batch in doubt by calls.
+    // Jobs that may have paid for the rows of a batch again, as it was in doubt or after a backup.
     let mut hasty: BTreeSet<String> = BTreeSet::new();
     for number in 0..case.jobs.len() {
         let Some(finished) = &course.finished[number] else {
@@ -79,7 +82,9 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         };
         let manifest = &finished.manifest;
         held += manifest.unknown_picousd + manifest.waste_picousd;
-        if case.jobs[number].on_unknown == OnUnknown::Deadline && finished.doubted {
+        wasted += manifest.waste_picousd;
+        let hurried = case.jobs[number].on_unknown == OnUnknown::Deadline && finished.doubted;
+        if hurried || case.is_restored() {
             hasty.insert(manifest.job.clone());
         } else if !manifest.wasted.is_empty() {
             wrong.push(format!("job {number}: waste {:?}", manifest.wasted));
@@ -160,8 +165,12 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     let lost: Vec<_> = bill.iter().filter(|(id, _)| !used.contains(*id)).collect();
     let mut lost_calls = 0;
     let mut lost_pico = 0;
+    let mut lost_in_batches = 0;
     for (id, billed) in lost {
         lost_pico += billed.pico;
+        if billed.row.is_some() {
+            lost_in_batches += billed.pico;
+        }
         match &billed.row {
             Some(row) if unreadable.contains(row) || hasty.contains(&row.0) => {}
             Some(row) => wrong.push(format!("{id} of {row:?} was billed and is in no output")),
@@ -174,7 +183,13 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         ));
     }
     // What an earlier disk held for its calls is gone with it.
-    if !case.loses_the_disk() && course.finished.iter().all(Option::is_some) {
+    let remembers = !case.loses_the_disk() && !case.is_restored();
+    if wasted > Usd::from_pico(lost_in_batches) {
+        wrong.push(format!(
+            "{wasted} told as waste, {lost_in_batches} lost in batches"
+        ));
+    }
+    if remembers && course.finished.iter().all(Option::is_some) {
         if Usd::from_pico(lost_pico) > held {
             wrong.push(format!("{lost_pico} lost, {held} held for it"));
         }
@@ -253,7 +268,8 @@ fn lines(course: &Course, number: usize, wrong: &mut Vec<String>) -> Vec<Value> 
 /// found or is not proved ours, or a clock that was wrong.
 fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>) {
     let job = &case.jobs[number];
-    let asked = case.create_works && job.budget.is_none() && !case.loses_the_disk();
+    let remembers = !case.loses_the_disk() && !case.is_restored();
+    let asked = case.create_works && job.budget.is_none() && remembers;
     let Need::Within(within) = job.need else {
         return;
     };

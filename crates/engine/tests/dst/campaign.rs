@@ -24,6 +24,9 @@ const REGRESSIONS: [(u64, &str); 2] = [
 struct Sums {
     lives: u64,
     crashes: u64,
+    restores: u64,
+    /// Batches that were told to be waste.
+    wasted: u64,
     stops: u64,
     rows: u64,
     unknown_calls: u64,
@@ -49,6 +52,13 @@ fn run(seed: u64, sums: &Mutex<Sums>) {
     let mut sums_of = Sums {
         lives: first.lives as u64,
         crashes: first.crashes,
+        restores: first.restores,
+        wasted: first
+            .finished
+            .iter()
+            .flatten()
+            .map(|finished| finished.manifest.wasted.len() as u64)
+            .sum(),
         stops: first.stops,
         rows: case.jobs.iter().map(|job| job.texts.len() as u64).sum(),
         unknown_calls: first
@@ -68,6 +78,8 @@ fn run(seed: u64, sums: &Mutex<Sums>) {
     let mut sums = sums.lock().unwrap();
     sums.lives += sums_of.lives;
     sums.crashes += sums_of.crashes;
+    sums.restores += sums_of.restores;
+    sums.wasted += sums_of.wasted;
     sums.stops += sums_of.stops;
     sums.rows += sums_of.rows;
     sums.unknown_calls += sums_of.unknown_calls;
@@ -112,11 +124,13 @@ fn every_promise_holds_for_every_seed() {
     let first = number("OFFPEAK_DST_FIRST").unwrap_or(0);
     let sums = campaign(first, seeds);
     println!(
-        "{seeds} seeds from {first}: {} rows, {} lives, {} crashes, {} stops, {} calls of unknown \
-         outcome, {} violations",
+        "{seeds} seeds from {first}: {} rows, {} lives, {} crashes, {} backups put back, {} wasted \
+         batches, {} stops, {} calls of unknown outcome, {} violations",
         sums.rows,
         sums.lives,
         sums.crashes,
+        sums.restores,
+        sums.wasted,
         sums.stops,
         sums.unknown_calls,
         sums.violations.len()

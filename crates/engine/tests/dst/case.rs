@@ -59,6 +59,8 @@ pub(crate) enum Between {
     Nothing,
     /// The disk is new.
     NewDisk,
+    /// A backup of the data directory is put back: as it was before this life.
+    Restored,
     /// The machine's clock was set to another time.
     ClockSet(i64),
     /// The power went out: what the disk was not asked to keep is gone.
@@ -117,8 +119,14 @@ impl Case {
             .iter()
             .all(|(_, between)| *between != Between::NewDisk);
         power_cuts(seed, &mut lives);
+        if !with_budget {
+            backups(seed, &mut lives);
+        }
+        let is_restored = lives
+            .iter()
+            .any(|(_, between)| *between == Between::Restored);
         Self {
-            delete_upstream: keeps_the_disk && seed % 3 == 1,
+            delete_upstream: keeps_the_disk && !is_restored && seed % 3 == 1,
             seed,
             config,
             jobs,
@@ -161,6 +169,12 @@ impl Case {
             .any(|(_, between)| *between == Between::NewDisk)
     }
 
+    /// Whether a backup is put back at some time: what was sent after it is unknown to it.
+    pub(crate) fn is_restored(&self) -> bool {
+        let restored = |between: &Between| *between == Between::Restored;
+        self.lives.iter().any(|(_, between)| restored(between))
+    }
+
     /// Whether the machine's clock is set to another time.
     pub(crate) fn clock_is_set(&self) -> bool {
         let set = |between: &Between| matches!(between, Between::ClockSet(_));
@@ -186,6 +200,19 @@ fn power_cuts(seed: u64, lives: &mut Vec<(Crash, Between)>) {
             *between = Between::PowerCut;
         }
     }
+}
+
+/// Of some seeds, a life after the first one ends with a backup put back, if its disk is otherwise as it was.
+fn backups(seed: u64, lives: &mut [(Crash, Between)]) {
+    let mut dice = Dice(seed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ 0xbac6);
+    let whole = |(_, between): &(Crash, Between)| {
+        matches!(between, Between::Nothing | Between::ClockSet(_))
+    };
+    if lives.len() < 2 || !lives.iter().all(whole) || !dice.once_in(2) {
+        return;
+    }
+    let at = 1 + usize::try_from(dice.below(lives.len() as u64 - 1)).unwrap();
+    lives[at].1 = Between::Restored;
 }
 
 fn config(seed: u64, create_works: bool, dice: &mut Dice) -> Config {

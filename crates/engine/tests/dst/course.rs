@@ -1,6 +1,6 @@
 //! One course of a case: lives of the process, one after the other, until every job has its output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub(crate) struct Course {
     pub(crate) finished: Vec<Option<Finished>>,
     pub(crate) lives: usize,
     pub(crate) crashes: u64,
+    /// Backups that were put back.
+    pub(crate) restores: u64,
     /// Stops of jobs, for the budget or for what the first answers said.
     pub(crate) stops: u64,
     /// Moments at which more had been billed than the budget allowed: bill and budget.
@@ -115,6 +117,7 @@ struct State<'a> {
     finished: Vec<Option<Finished>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     digest: blake3::Hasher,
+    restores: u64,
 }
 
 /// What was seen of a job in any life.
@@ -155,6 +158,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         finished: (0..jobs).map(|_| None).collect(),
         seen: Arc::new(Mutex::new(vec![Seen::default(); jobs])),
         digest: blake3::Hasher::new(),
+        restores: 0,
     };
     let (mut lives, mut crashes, mut stops) = (0, 0, 0);
     let mut overspent = Vec::new();
@@ -199,6 +203,9 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         if let (true, Some((_, between))) = (crashed, planned) {
             state.between(between);
         }
+        if state.case.is_restored() {
+            state.back_up();
+        }
     }
     let digest = state.sum_up();
     Course {
@@ -207,6 +214,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         finished: state.finished,
         lives,
         crashes,
+        restores: state.restores,
         stops,
         overspent,
         digest,
@@ -238,6 +246,22 @@ impl State<'_> {
         }
     }
 
+    fn backup(&self) -> PathBuf {
+        self.dir.path().join("backup")
+    }
+
+    fn no_output_yet(&self) -> bool {
+        let outputs = (0..self.case.jobs.len()).map(|number| self.output(number));
+        outputs.into_iter().all(|output| !output.exists())
+    }
+
+    /// Keeps the data directory as it is, for the end of the next life.
+    fn back_up(&self) {
+        let backup = self.backup();
+        let _none_yet = std::fs::remove_dir_all(&backup);
+        copy(&self.data_dir(), &backup);
+    }
+
     fn between(&mut self, between: Between) {
         match between {
             Between::Nothing => {}
@@ -252,6 +276,15 @@ impl State<'_> {
                 }
             }
             Between::PowerCut => self.power.restore(),
+            Between::Restored => {
+                // An output in its place is not part of the backup.
+                if self.finished.iter().all(Option::is_none) && self.no_output_yet() {
+                    std::fs::remove_dir_all(self.data_dir()).unwrap();
+                    copy(&self.backup(), &self.data_dir());
+                    self.restores += 1;
+                    self.power.adopt();
+                }
+            }
             Between::ClockSet(by) => self.off += by,
         }
         let edit = |sql: &str| {
@@ -456,6 +489,19 @@ impl State<'_> {
     }
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 async fn sleep(after: Option<Duration>) {
     if let Some(after) = after {
         tokio::time::sleep(after).await;
@@ -565,7 +611,7 @@ impl Trigger {
 }
 
 /// The journals of synchronous calls below a data directory.
-fn journals(data_dir: &std::path::Path) -> Vec<PathBuf> {
+fn journals(data_dir: &Path) -> Vec<PathBuf> {
     let Ok(jobs) = std::fs::read_dir(data_dir.join("jobs")) else {
         return Vec::new();
     };
