@@ -2,6 +2,9 @@
 //!
 //! Leaves out how such a batch is found and what is done about it (`job::waste`, in `offpeak-core`).
 
+use std::collections::BTreeSet;
+
+use offpeak_core::job::mark::Mark;
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
 use offpeak_wire::batch::BatchId;
@@ -24,7 +27,8 @@ pub(crate) async fn weigh(
 ) -> Option<Usd> {
     let mut results = upstream.results(batch).await.ok()?;
     let asked = models.first().map_or("", String::as_str);
-    let price = |line: &[u8]| price(line, book, created_at, asked);
+    let mut seen = BTreeSet::new();
+    let mut price = |line: &[u8]| price(line, book, created_at, asked, &mut seen);
     let (mut sum, mut line) = (Usd::ZERO, Vec::new());
     while let Some(chunk) = results.body.next().await {
         let chunk = chunk.ok()?;
@@ -43,11 +47,22 @@ pub(crate) async fn weigh(
     Some(sum + price(&line)?)
 }
 
-fn price(line: &[u8], book: &Book, at: Timestamp, asked: &str) -> Option<Usd> {
+/// A line that comes twice is billed once; `seen` has the rows of those before.
+fn price(
+    line: &[u8],
+    book: &Book,
+    at: Timestamp,
+    asked: &str,
+    seen: &mut BTreeSet<u64>,
+) -> Option<Usd> {
     if line.trim_ascii().is_empty() {
         return Some(Usd::ZERO);
     }
-    let RowResult::Succeeded { message } = ResultLine::parse(line).ok()?.result else {
+    let line = ResultLine::parse(line).ok()?;
+    if Mark::parse(&line.custom_id).is_some_and(|mark| !seen.insert(mark.row)) {
+        return Some(Usd::ZERO);
+    }
+    let RowResult::Succeeded { message } = line.result else {
         // Only an answer is billed (Anthropic docs, batch processing).
         return Some(Usd::ZERO);
     };

@@ -3,7 +3,7 @@
 //!
 //! Leaves out what the end of a shard means for the job (`machine`).
 
-use offpeak_wire::batch::BatchStatus;
+use offpeak_wire::batch::{BatchId, BatchStatus};
 use offpeak_wire::error::ErrorKind;
 
 use crate::job::event::{
@@ -386,16 +386,19 @@ impl Machine {
             PollAnswer::NotFound if now - up.since < VISIBLE_AFTER => {
                 self.try_later(now, no, None, dice);
             }
-            PollAnswer::NotFound => {
-                let batch = &up.batch;
-                let message = format!(
-                    "the upstream does not know batch {batch}; is this the key that made it?"
-                );
-                self.stop_for(Stop::Upstream {
-                    kind: ErrorKind::NotFound,
-                    message,
-                });
-            }
+            PollAnswer::NotFound => match up.proof {
+                Proof::Likely(doubt) => self.doubt_again(now, no, (up.batch, doubt), out),
+                Proof::Certain => {
+                    let batch = &up.batch;
+                    let message = format!(
+                        "the upstream does not know batch {batch}; is this the key that made it?"
+                    );
+                    self.stop_for(Stop::Upstream {
+                        kind: ErrorKind::NotFound,
+                        message,
+                    });
+                }
+            },
             PollAnswer::Failed { kind, message, .. } if is_fatal(kind) => {
                 let kind = kind.unwrap_or(ErrorKind::Unknown);
                 self.stop_for(Stop::Upstream { kind, message });
@@ -418,22 +421,26 @@ impl Machine {
             return;
         };
         let up = up.clone();
+        let looked = live.failures >= LOOKS_FOR_RESULTS;
+        let downloads = live.downloads + 1;
         match answer {
-            CollectAnswer::Flawed { .. } if live.downloads + 1 < DOWNLOADS_MAX => {
-                live.downloads += 1;
+            CollectAnswer::Flawed { .. } if downloads < DOWNLOADS_MAX => {
+                self.live_mut(no).downloads = downloads;
                 self.try_later(now, no, None, dice);
             }
             CollectAnswer::Failed {
                 kind: Some(ErrorKind::NotFound),
                 message,
                 ..
-            } if live.failures >= LOOKS_FOR_RESULTS => {
-                let kind = ErrorKind::NotFound;
-                self.stop_for(Stop::Upstream { kind, message });
-            }
+            } if looked => match up.proof {
+                Proof::Likely(doubt) => self.doubt_again(now, no, (up.batch, doubt), out),
+                Proof::Certain => {
+                    let kind = ErrorKind::NotFound;
+                    self.stop_for(Stop::Upstream { kind, message });
+                }
+            },
             CollectAnswer::Complete | CollectAnswer::Flawed { .. } | CollectAnswer::Gone => {
-                let downloads = live.downloads + 1;
-                live.due = now;
+                self.live_mut(no).due = now;
                 let upstream = Upstream {
                     proof: Proof::Certain,
                     ..up
@@ -445,11 +452,7 @@ impl Machine {
                 self.move_to(no, ShardState::Collected(collection), out);
             }
             CollectAnswer::Foreign => match up.proof {
-                Proof::Likely(mut doubt) => {
-                    doubt.not_ours.push(up.batch);
-                    live.due = now;
-                    self.move_to(no, ShardState::Unknown(doubt), out);
-                }
+                Proof::Likely(doubt) => self.doubt_again(now, no, (up.batch, doubt), out),
                 Proof::Certain => {
                     let message = not_ours(&up.batch);
                     self.stop_for(Stop::Upstream {
@@ -464,6 +467,20 @@ impl Machine {
             }
             CollectAnswer::Failed { retry_after, .. } => self.try_later(now, no, retry_after, dice),
         }
+    }
+
+    /// A batch that was taken on trust is not ours: so its results say, or whoever it belongs to has deleted
+    /// it.
+    fn doubt_again(
+        &mut self,
+        now: Timestamp,
+        no: ShardNo,
+        (batch, mut doubt): (BatchId, Doubt),
+        out: &mut Step,
+    ) {
+        doubt.not_ours.push(batch);
+        self.live_mut(no).due = now;
+        self.move_to(no, ShardState::Unknown(doubt), out);
     }
 
     fn try_later(

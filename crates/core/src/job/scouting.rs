@@ -133,7 +133,7 @@ impl Machine {
         shard.account.is_none() || self.account.is_some()
     }
 
-    fn memory_was_lost(&self) -> bool {
+    pub(crate) fn memory_was_lost(&self) -> bool {
         self.taken_back() > 0
     }
 
@@ -214,6 +214,7 @@ impl Machine {
             self.cut(no, first, whole, whole, out);
         }
         let fits = |s: &Shard| u64::from(s.rows.len()) == rows;
+        let unwanted = self.waste.is_last_look() || self.is_canceled();
         match self.shards.get_mut(&no) {
             // Its shard has taken it on trust; the search does not know that, as nobody owns it for certain.
             Some(live)
@@ -264,7 +265,8 @@ impl Machine {
                     created_at,
                 });
             }
-            None if self.waste.is_last_look() => self.waste.note(OurBatch {
+            // Nothing that it was made for is sent any more.
+            _ if unwanted => self.waste.note(OurBatch {
                 shard: no,
                 batch,
                 rows,

@@ -128,10 +128,14 @@ impl Machine {
             self.waste.look = Look::UnderWay(failures);
             self.scouting = Scouting::Busy { stale: false };
             let batches = self.shards.values().filter(|l| l.shard.lane == Lane::Batch);
-            out.acts.push(Act::Scout {
-                rows: batches.map(|l| u64::from(l.shard.rows.len())).collect(),
-                search: Search::Ended,
-            });
+            let rows = batches.map(|l| u64::from(l.shard.rows.len())).collect();
+            // The life before may have made batches of any size.
+            let search = if self.facts.scout && self.memory_was_lost() {
+                Search::All
+            } else {
+                Search::Ended
+            };
+            out.acts.push(Act::Scout { rows, search });
         }
         if self.waste.is_looked_for() {
             self.close_given_up(out);

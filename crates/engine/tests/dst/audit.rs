@@ -19,6 +19,9 @@ use crate::case::Case;
 use crate::course::Course;
 use crate::disk;
 
+/// A crash so shortly before a deadline excuses a job that is late, in microseconds.
+const LAST_MINUTES: i64 = 5 * 60_000_000;
+
 /// One line of the bill, by its message.
 struct Billed {
     lane: Lane,
@@ -84,7 +87,9 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         held += manifest.unknown_picousd + manifest.waste_picousd;
         wasted += manifest.waste_picousd;
         let hurried = case.jobs[number].on_unknown == OnUnknown::Deadline && finished.doubted;
-        if hurried || case.is_restored() {
+        // A job that is given up on a new disk has no use for what its rows had left over before.
+        let forgot = case.jobs[number].cancel.is_some() && case.loses_the_disk();
+        if hurried || forgot || case.is_restored() {
             hasty.insert(manifest.job.clone());
         } else if !manifest.wasted.is_empty() {
             wrong.push(format!("job {number}: waste {:?}", manifest.wasted));
@@ -278,6 +283,11 @@ fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>
     }
     let finished = course.finished[number].as_ref().expect("it has ended");
     if finished.doubted && job.on_unknown == OnUnknown::Wait {
+        return;
+    }
+    // Whatever happens in its last minutes, they may not be enough to begin anew.
+    let last_minutes = within.as_micros() - LAST_MINUTES..=within.as_micros();
+    if course.crashed_at.iter().any(|at| last_minutes.contains(at)) {
         return;
     }
     if finished.took > within.as_micros() {

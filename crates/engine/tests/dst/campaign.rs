@@ -11,11 +11,24 @@ use crate::course::{START, Sabotage, course};
 const SEEDS: u64 = 200;
 
 /// Seeds that once found something, and what.
-const REGRESSIONS: [(u64, &str); 2] = [
+const REGRESSIONS: [(u64, &str); 5] = [
     (110, "what a batch left over was paid again on a new disk"),
     (
         225,
         "the same, of several jobs whose canaries are tried again",
+    ),
+    (
+        20_467,
+        "a batch that was taken on trust was deleted by the job that it belonged to",
+    ),
+    (
+        23_332,
+        "a job given up on a new disk did not tell what its rows had left over and sent before; a result \
+         line that came twice was counted twice",
+    ),
+    (
+        100_896,
+        "a job given up on a new disk stopped at batches that its probe had cut otherwise",
     ),
 ];
 

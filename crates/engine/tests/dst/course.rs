@@ -77,6 +77,8 @@ pub(crate) struct Course {
     pub(crate) finished: Vec<Option<Finished>>,
     pub(crate) lives: usize,
     pub(crate) crashes: u64,
+    /// When, in microseconds of true time from the course's begin.
+    pub(crate) crashed_at: Vec<i64>,
     /// Backups that were put back.
     pub(crate) restores: u64,
     /// Stops of jobs, for the budget or for what the first answers said.
@@ -162,12 +164,14 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
     };
     let (mut lives, mut crashes, mut stops) = (0, 0, 0);
     let mut overspent = Vec::new();
+    let mut crashed_at = Vec::new();
     while state.finished.iter().any(Option::is_none) && lives < LIVES_MAX {
         let planned = case.lives.get(lives).copied();
         lives += 1;
         let ends = state.live(planned.map(|(crash, _)| crash), lives);
         let crashed = ends.is_none();
         crashes += u64::from(crashed);
+        crashed_at.extend(crashed.then_some(state.now - START));
         for (job, end) in ends.into_iter().flatten() {
             match end {
                 JobEnd::Finished(manifest) => {
@@ -214,6 +218,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         finished: state.finished,
         lives,
         crashes,
+        crashed_at,
         restores: state.restores,
         stops,
         overspent,

@@ -480,3 +480,19 @@ fn a_hard_stop_is_told_over_a_soft_one() {
     bench.prepare(2);
     assert_eq!(bench.status(), Status::Stopped(Stop::Interrupted));
 }
+
+#[test]
+fn a_batch_taken_on_trust_that_its_owner_deletes_was_not_ours() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    bench.step(submitted(0, lost(Sent::Whole)));
+    bench.step(listed(&bench, 0, &[("others", 3, Owner::Untold)]));
+    assert_eq!(bench.state(0), "in_progress");
+    bench.pass(700);
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer: PollAnswer::NotFound,
+    });
+    assert_eq!((bench.state(0), bench.status()), ("unknown", Status::Going));
+}
