@@ -39,6 +39,9 @@ const LOOKS_FOR_RESULTS: u32 = 30;
 const POLL_FIRST: Span = Span::from_secs(10);
 const POLL_MAX: Span = Span::from_secs(60);
 
+/// Before the deadline.
+const LAST_MINUTES: Span = Span::from_secs(300);
+
 /// Downloads of flawed results before the missing rows are called unreadable.
 const DOWNLOADS_MAX: u32 = 3;
 
@@ -376,8 +379,14 @@ impl Machine {
                 retry_after,
             } => {
                 live.failures = 0;
-                live.due = now + poll_interval(now - up.since, retry_after, dice());
                 let canceling = matches!(live.shard.state, ShardState::Canceling(_));
+                // One that is being canceled ends soon, however old it is, and its rows are waited for.
+                let age = if canceling {
+                    Span::ZERO
+                } else {
+                    now - up.since
+                };
+                live.due = now + poll_interval(age, retry_after, dice());
                 if canceling && status == BatchStatus::InProgress {
                     live.busy = true;
                     out.acts.push(Act::Cancel(no, up.batch));
@@ -483,6 +492,16 @@ impl Machine {
         self.move_to(no, ShardState::Unknown(doubt), out);
     }
 
+    /// How long a failed call may wait at the most: in the last minutes before the deadline not long, as
+    /// rows may still have to be answered by calls after it.
+    fn longest_wait(&self, now: Timestamp) -> Span {
+        let left = self.facts.deadline.map(|deadline| deadline - now);
+        match left {
+            Some(left) if left < LAST_MINUTES => POLL_FIRST,
+            _ => Span::from_micros(i64::MAX / 4),
+        }
+    }
+
     fn try_later(
         &mut self,
         now: Timestamp,
@@ -490,9 +509,11 @@ impl Machine {
         retry_after: Option<Span>,
         dice: Dice<'_>,
     ) {
+        let longest = self.longest_wait(now);
         let live = self.live_mut(no);
         live.failures += 1;
-        live.due = now + backoff(retry_after, live.failures, dice()) + Span::from_secs(1);
+        let wait = backoff(retry_after, live.failures, dice()).min(longest);
+        live.due = now + wait.max(retry_after.unwrap_or(Span::ZERO)) + Span::from_secs(1);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::course::{START, Sabotage, course};
 const SEEDS: u64 = 200;
 
 /// Seeds that once found something, and what.
-const REGRESSIONS: [(u64, &str); 5] = [
+const REGRESSIONS: [(u64, &str); 7] = [
     (110, "what a batch left over was paid again on a new disk"),
     (
         225,
@@ -29,6 +29,14 @@ const REGRESSIONS: [(u64, &str); 5] = [
     (
         100_896,
         "a job given up on a new disk stopped at batches that its probe had cut otherwise",
+    ),
+    (
+        101_624,
+        "an old batch that was being canceled was looked at too seldom for the deadline",
+    ),
+    (
+        101_905,
+        "a download that had failed waited past the deadline",
     ),
 ];
 

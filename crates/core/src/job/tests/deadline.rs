@@ -199,3 +199,53 @@ fn batches_are_given_up_one_by_one_and_the_last_sent_first() {
     assert_eq!(acts, [Act::Cancel(ShardNo(2), batch_id("b2"))]);
     assert_eq!(bench.now, line(3 * i64::from(MANY) + i64::from(left)));
 }
+
+#[test]
+fn a_batch_that_is_being_canceled_is_looked_at_often_however_old_it_is() {
+    let deadline = Timestamp::from_micros(0) + Span::from_secs(7_200);
+    let facts = Facts {
+        deadline: Some(deadline),
+        ..facts()
+    };
+    let mut bench = Bench::new(facts, vec![shard(0, Lane::Batch, 3)]);
+    bench.begin();
+    bench.prepare(0);
+    bench.accept(0, "slow");
+    bench.now = deadline - Span::from_secs(100);
+    bench.wake();
+    bench.step(Event::Polled {
+        shard: ShardNo(0),
+        answer: PollAnswer::Status {
+            status: BatchStatus::InProgress,
+            retry_after: None,
+        },
+    });
+    assert_eq!(bench.state(0), "canceling");
+    bench.step(Event::CancelAnswered {
+        shard: ShardNo(0),
+        accepted: true,
+    });
+    let canceling = |bench: &mut Bench, answer| {
+        let shard = ShardNo(0);
+        bench.step(Event::Polled { shard, answer })
+    };
+    let status = BatchStatus::Canceling;
+    let asked = PollAnswer::Status {
+        status,
+        retry_after: None,
+    };
+    let poll = [Act::Poll(ShardNo(0), batch_id("slow"))];
+    assert_eq!(bench.pass(10), poll);
+    canceling(&mut bench, asked);
+    assert_eq!(bench.pass(11), poll);
+    // Nor does it wait long after failures, however many there were.
+    for _ in 0..5 {
+        let failed = PollAnswer::Failed {
+            kind: None,
+            message: String::new(),
+            retry_after: None,
+        };
+        canceling(&mut bench, failed);
+        assert_eq!(bench.pass(11), poll);
+    }
+}
