@@ -3,7 +3,7 @@
 //!
 //! Leaves out when to do anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use offpeak_client::Bytes;
@@ -11,6 +11,7 @@ use offpeak_core::job::Act;
 use offpeak_core::job::event::{
     CollectAnswer, Event, Listing, OurBatch, Owner, Scouted, Search, SeenBatch, SyncRow,
 };
+use offpeak_core::job::retry::concerns_the_lane;
 use offpeak_core::job::shard::{JobId, Proof, Shard, ShardNo, ShardState, Upstream as Batch};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -35,6 +36,9 @@ use crate::weigh::weigh;
 /// Rows of a sync shard that are read at a time.
 const FETCH: u32 = 512;
 
+/// Searches that are made again because one batch could not be read.
+const UNREAD_MAX: u32 = 5;
+
 /// Performs acts.
 #[derive(Debug)]
 pub(crate) struct Actor {
@@ -47,6 +51,8 @@ pub(crate) struct Actor {
     upstream: Upstream,
     journal: JournalWriter,
     recovered: BTreeMap<ShardNo, Arc<Recovered>>,
+    /// How often a search could not read whose batch it is.
+    unread: Mutex<HashMap<BatchId, u32>>,
     /// References of the rows that the sync lane holds, by shard.
     rows: Mutex<BTreeMap<ShardNo, BTreeMap<u64, RowRef>>>,
     /// Results that were read to be counted, for the settlement that mostly follows at once.
@@ -69,6 +75,7 @@ impl Actor {
             budget: job.settings.budget,
             spool: job.spool.clone(),
             recovered,
+            unread: Mutex::default(),
             rows: Mutex::default(),
             results: Mutex::default(),
             downloaded: Mutex::default(),
@@ -225,6 +232,10 @@ impl Actor {
                         return Err(EngineError::SentOtherRows { batch });
                     }
                     Ok(_) => {}
+                    // It may be one of ours of any size: the search is made again.
+                    Err(failure) if all && self.passes(&batch.id, &failure) => {
+                        return Ok(Err(failure));
+                    }
                     Err(_) if !all || !sizes.contains(&rows) => {}
                     Err(_) => found.suspects.push(batch.id),
                 },
@@ -243,6 +254,19 @@ impl Actor {
         }
         found.ours = unowned;
         Ok(Ok(found))
+    }
+
+    /// Whether a failure to read whose batch it is may pass. One that fails again and again must not keep
+    /// the job from beginning.
+    fn passes(&self, batch: &BatchId, failure: &Failure) -> bool {
+        let may = match failure.kind {
+            None => true,
+            Some(kind) => concerns_the_lane(kind),
+        };
+        let mut unread = self.unread.lock().expect("nothing panics in here");
+        let failures = unread.entry(batch.clone()).or_default();
+        *failures += 1;
+        may && *failures <= UNREAD_MAX
     }
 
     /// Rows that the first shard would be cut to: an earlier life had the budget to spend that this one

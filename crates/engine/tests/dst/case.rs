@@ -93,7 +93,7 @@ impl Case {
         let with_budget = dice.once_in(6);
         let count = if with_budget { 1 } else { 1 + dice.below(3) };
         let jobs = (0..count).map(|number| job(number, with_budget, &mut dice));
-        let jobs: Vec<JobCase> = jobs.collect();
+        let mut jobs: Vec<JobCase> = jobs.collect();
         let mut lives: Vec<_> = (0..dice.below(6)).map(|_| life(&mut dice)).collect();
         if with_budget {
             // A shard is cut to what is left of the budget, so on a new disk it may be cut otherwise than
@@ -109,6 +109,13 @@ impl Case {
             .iter()
             .any(|(_, between)| *between == Between::NewDisk)
         {
+            // What follows a probe is planned by the time that is left, so it may be cut otherwise than before,
+            // as with a budget.
+            for job in &mut jobs {
+                if matches!(job.need, Need::Within(_)) {
+                    job.probe = None;
+                }
+            }
             // On a new disk one listing says what an earlier life has made. A batch that was made seconds
             // before the disk was lost and is not listed yet is beyond it: nobody wants every first run
             // of a job to wait five minutes for a second one.
