@@ -18,11 +18,12 @@ use crate::blocking::blocking;
 use crate::disk::Disk;
 use crate::error::EngineError;
 use crate::facts::GroupFacts;
+use crate::identity::hex;
 use crate::mend::mend;
 use crate::output::write_output;
 use crate::reuse::{Reused, Spared};
 use crate::spool::SpoolDir;
-use crate::start::{Job, hex};
+use crate::start::Job;
 
 /// What a finished job came to: the machine-readable proof beside the output. Money is a decimal
 /// string of picodollars (1e-12 US$), with a `_usd` string for people next to it.

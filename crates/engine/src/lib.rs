@@ -19,6 +19,7 @@ pub mod facts;
 pub mod fields;
 pub mod finish;
 pub mod history;
+mod identity;
 pub mod ingest;
 pub mod journal;
 mod journal_writer;

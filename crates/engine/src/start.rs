@@ -27,7 +27,8 @@ use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
 use crate::fields::effect;
 use crate::finish::Manifest;
 use crate::history::recall;
-use crate::ingest::{IngestError, Ingested};
+use crate::identity::{hex, job_id, short, source_digest};
+use crate::ingest::Ingested;
 use crate::lint::warnings;
 use crate::lock::JobLock;
 use crate::planned::{cut_plan, decide, group_levels, read, workload};
@@ -569,41 +570,6 @@ fn refuse_existing_output(settings: &Settings) -> Result<(), EngineError> {
         return Err(crate::output::OutputError::Exists { path }.into());
     }
     Ok(())
-}
-
-/// Digest of everything that the requests are made from; the quick way to see that nothing changed.
-fn source_digest(spec: &JobSpec) -> Result<String, EngineError> {
-    let path = &spec.source.input;
-    let unreadable = |source| IngestError::Read {
-        path: path.clone(),
-        source,
-    };
-    let mut hasher = blake3::Hasher::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    hasher.update_reader(file).map_err(unreadable)?;
-    // The debug form of a shape names every setting in it; it only has to change when one does.
-    hasher.update(format!("{:?}", spec.source.shape).as_bytes());
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// The id of the nth run of the same requests under a name. Runs of other requests do not count: on an
-/// empty disk, which knows of none of them, a job gets the same id and so finds the batches that it
-/// made before.
-fn job_id(name: &str, params_digest: &str, nth: u32) -> JobId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(name.len() as u64).to_le_bytes());
-    hasher.update(name.as_bytes());
-    hasher.update(params_digest.as_bytes());
-    hasher.update(&nth.to_le_bytes());
-    JobId::of_digest(hasher.finalize().as_bytes())
-}
-
-fn short(name: &str) -> String {
-    blake3::hash(name.as_bytes()).to_hex().as_str()[..16].to_owned()
-}
-
-pub(crate) fn hex(digest: &[u8; 32]) -> String {
-    blake3::Hash::from_bytes(*digest).to_hex().to_string()
 }
 
 pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {

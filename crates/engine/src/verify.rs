@@ -21,10 +21,10 @@ use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
 use crate::facts::read_facts;
 use crate::finish::Manifest;
+use crate::identity::hex;
 use crate::output::{compose_again, digest_of};
 use crate::purge::{Purged, purged};
 use crate::spool::{RefsReader, SpoolDir, SpoolError, SpoolReader};
-use crate::start::hex;
 use reused::{EarlierRequests, reused};
 
 /// What was proved: so many of each.

@@ -1,33 +1,27 @@
 //! One course of a case: lives of the process, one after the other, until every job has its output.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offpeak_client::clock::Clock;
 use offpeak_client::{Auth, BaseUrl, Client, Connector, Io, Options, SecretString};
-use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::event::Stop;
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
-use offpeak_engine::cancel::{Ending, open_to_cancel};
-use offpeak_engine::deletion::delete_upstream;
-use offpeak_engine::finish::{Manifest, finish};
-use offpeak_engine::progress::{Progress, Report};
-use offpeak_engine::run::{RunEnd, run};
+use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::{InputShape, JobSpec, OnInvalid, Reuse, Source};
-use offpeak_engine::start::{Choice, Engine, Opened, open};
+use offpeak_engine::start::{Choice, Engine};
 use offpeak_sim::World;
 use offpeak_sim::server::Upstream;
-use offpeak_store::{JobState, Store};
-use tokio::sync::Notify;
+use offpeak_store::Store;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::case::{Between, Case, Crash};
 use crate::dice::Dice;
+use crate::directory::copy;
 use crate::disk::{self, KEY};
+use crate::life::{Seen, Trigger, job};
 use crate::power::{Forgets, Power};
 
 /// 2026-11-22T00:00:00Z.
@@ -120,15 +114,6 @@ struct State<'a> {
     seen: Arc<Mutex<Vec<Seen>>>,
     digest: blake3::Hasher,
     restores: u64,
-}
-
-/// What was seen of a job in any life.
-#[derive(Debug, Clone, Default)]
-struct Seen {
-    /// When it first came to its end; the life may have crashed after that, while others ran.
-    done_at: Option<i64>,
-    /// A batch of it was in doubt.
-    doubted: bool,
 }
 
 /// How a job ended in one life.
@@ -494,124 +479,9 @@ impl State<'_> {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 async fn sleep(after: Option<Duration>) {
     if let Some(after) = after {
         tokio::time::sleep(after).await;
-    }
-}
-
-/// One job in one life.
-async fn job(
-    engine: &Engine,
-    spec: &JobSpec,
-    choice: Choice,
-    (probe, cancel): (Option<u32>, Option<Cancel>),
-    report: Report,
-) -> Result<Box<Manifest>, Stop> {
-    let latest = engine.store.latest_run(&spec.name).unwrap();
-    if let (Some(how), Some(record)) = (cancel, latest)
-        && record.state == JobState::Open
-    {
-        let job = open_to_cancel(engine, &record.id, Ending::plain(how))
-            .await
-            .unwrap();
-        return match run(&job, CancellationToken::new(), report).await.unwrap() {
-            RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
-            RunEnd::Stopped { stop, .. } => Err(stop),
-        };
-    }
-    let opened = open(engine, spec, choice, report.clone()).await.unwrap();
-    let mut job = match opened {
-        Opened::Finished(manifest, job) => {
-            delete_upstream(&job, CancellationToken::new(), report)
-                .await
-                .unwrap();
-            return Ok(manifest);
-        }
-        Opened::Unfinished(job) => *job,
-        Opened::Fresh(mut fresh) => {
-            if let Some(rows) = probe {
-                fresh.probe(rows);
-            }
-            fresh.commit().await.unwrap()
-        }
-    };
-    let interrupt = CancellationToken::new;
-    if job.is_probing() {
-        match run(&job, interrupt(), report.clone()).await.unwrap() {
-            RunEnd::Done(_) => job = job.plan_the_rest().await.unwrap(),
-            RunEnd::Stopped { stop, .. } => return Err(stop),
-        }
-    }
-    match run(&job, interrupt(), report.clone()).await.unwrap() {
-        RunEnd::Done(_) => {
-            let manifest = Box::new(finish(&job, None).await.unwrap());
-            delete_upstream(&job, interrupt(), report).await.unwrap();
-            Ok(manifest)
-        }
-        RunEnd::Stopped { stop, .. } => Err(stop),
-    }
-}
-
-/// Says when a life is over.
-struct Trigger {
-    fired: Notify,
-    commits: AtomicU64,
-    commit: Option<u64>,
-    connections: AtomicU64,
-    connection: Option<u64>,
-}
-
-impl Trigger {
-    fn new(crash: Option<Crash>) -> Self {
-        Self {
-            fired: Notify::new(),
-            commits: AtomicU64::new(0),
-            commit: match crash {
-                Some(Crash::AfterCommit(nth)) => Some(nth),
-                _ => None,
-            },
-            connections: AtomicU64::new(0),
-            connection: match crash {
-                Some(Crash::AtConnection(nth)) => Some(nth),
-                _ => None,
-            },
-        }
-    }
-
-    fn connected(&self) {
-        if self.connection == Some(self.connections.fetch_add(1, Ordering::Relaxed)) {
-            self.fired.notify_one();
-        }
-    }
-
-    /// A shard's new state is told when it is committed and before what follows from it is done.
-    fn report(self: &Arc<Self>, job: usize, seen: Arc<Mutex<Vec<Seen>>>) -> Report {
-        let this = Arc::clone(self);
-        Arc::new(move |progress| {
-            let Progress::Shard { state, .. } = progress else {
-                return;
-            };
-            if state == "unknown" {
-                seen.lock().unwrap()[job].doubted = true;
-            }
-            if this.commit == Some(this.commits.fetch_add(1, Ordering::Relaxed)) {
-                this.fired.notify_one();
-            }
-        })
     }
 }
 

@@ -21,7 +21,10 @@ mod case;
 mod course;
 #[path = "../dice/mod.rs"]
 mod dice;
+#[path = "../directory/mod.rs"]
+mod directory;
 mod disk;
+mod life;
 mod mutants;
 mod power;
 mod power_cuts;

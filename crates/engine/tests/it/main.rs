@@ -14,6 +14,8 @@ mod damage;
 mod deletion;
 #[path = "../dice/mod.rs"]
 mod dice;
+#[path = "../directory/mod.rs"]
+mod directory;
 mod evidence;
 mod forest;
 mod lab;

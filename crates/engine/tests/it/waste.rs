@@ -1,6 +1,5 @@
 //! Batches that are paid for and answer no row: how they come about, and that every one is told.
 
-use std::path::Path;
 use std::time::Duration;
 
 use offpeak_core::job::machine::OnUnknown;
@@ -10,6 +9,7 @@ use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::Need;
 use offpeak_sim::{Config, Endpoint, Fault, Faults};
 
+use crate::directory::copy;
 use crate::lab::{Lab, Life, rows};
 use crate::reconcile::{job, residual};
 
@@ -17,19 +17,6 @@ fn finished(life: Life) -> Box<Manifest> {
     match life {
         Life::Finished(manifest) => manifest,
         other => panic!("{other:?}"),
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
 
