@@ -2,18 +2,25 @@
 //!
 //! Leaves out which calls are made (`offpeak-engine`).
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use offpeak_client::clock::{Clock, entropy};
 use offpeak_client::{Client, Options};
+use offpeak_core::price::Book;
+use offpeak_engine::disk::Disk;
+use offpeak_engine::start::Engine;
 
+use crate::commands::open_store;
 use crate::error::ExpectedError;
 use crate::settings::UpstreamSettings;
 use crate::simulated::Simulation;
 
 /// A client, the clock it lives by, and the seed of its dice.
 pub(crate) struct Connection {
-    pub(crate) client: Client,
-    pub(crate) clock: Clock,
-    pub(crate) seed: u64,
+    client: Client,
+    clock: Clock,
+    seed: u64,
     /// The world at the other end, if it is one of ours.
     pub(crate) simulation: Option<Simulation>,
 }
@@ -37,6 +44,23 @@ impl Connection {
                     simulation: Some(simulation),
                 }
             }
+        })
+    }
+
+    /// The engine at this end of it, over the jobs of a data directory, which is made if it is missing.
+    pub(crate) fn engine(
+        &self,
+        data_dir: PathBuf,
+        book: Arc<Book>,
+    ) -> Result<Engine, ExpectedError> {
+        Ok(Engine {
+            store: Arc::new(open_store(&data_dir)?),
+            client: self.client.clone(),
+            clock: self.clock,
+            book,
+            data_dir,
+            seed: self.seed,
+            disk: Disk::default(),
         })
     }
 }

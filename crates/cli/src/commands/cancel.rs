@@ -9,15 +9,13 @@ use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::price::Book;
 use offpeak_engine::cancel::{Ending, open_to_cancel};
-use offpeak_engine::disk::Disk;
-use offpeak_engine::start::Engine;
 use offpeak_store::JobState;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CancelArgs;
 use crate::commands::jobs::{job_named, spool_of};
 use crate::commands::run::{carry_out, interrupted_twice};
-use crate::commands::{open_store, runtime};
+use crate::commands::runtime;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
 use crate::limits::Limits;
@@ -73,21 +71,7 @@ async fn drive(
     book: Arc<Book>,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
-    let Connection {
-        client,
-        clock,
-        seed,
-        ..
-    } = Connection::open(upstream)?;
-    let engine = Engine {
-        store: Arc::new(open_store(&data_dir)?),
-        client,
-        clock,
-        book,
-        data_dir,
-        seed,
-        disk: Disk::default(),
-    };
+    let engine = Connection::open(upstream)?.engine(data_dir, book)?;
     let how = ending.cancel;
     let job = open_to_cancel(&engine, &job, ending).await;
     let job = job.map_err(|error| ExpectedError::engine(&error, false))?;
@@ -104,7 +88,7 @@ async fn drive(
     let interrupt = CancellationToken::new();
     let ended = tokio::select! {
         biased;
-        ended = carry_out(job, clock, None, &interrupt, printer) => ended?,
+        ended = carry_out(job, engine.clock, None, &interrupt, printer) => ended?,
         () = interrupted_twice(&interrupt, printer) => {
             return Err(ExpectedError::new(Exit::Interrupted, "stopped at once")
                 .hint("the same command goes on from here"));

@@ -115,7 +115,7 @@ fn store_file(data_dir: &Path) -> PathBuf {
 }
 
 /// Opens the store, in a directory that only its owner can read: requests may be confidential.
-fn open_store(data_dir: &Path) -> Result<Store, ExpectedError> {
+pub(crate) fn open_store(data_dir: &Path) -> Result<Store, ExpectedError> {
     make_private(data_dir)?;
     Ok(Store::open(&store_file(data_dir))?)
 }

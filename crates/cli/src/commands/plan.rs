@@ -7,18 +7,16 @@ use std::sync::Arc;
 use offpeak_core::plan::Evidence;
 use offpeak_core::price::Book;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
-use offpeak_engine::disk::Disk;
 use offpeak_engine::fields::{compare, effect};
 use offpeak_engine::history::recall;
 use offpeak_engine::planned::{Planned, plan_only};
 use offpeak_engine::reuse::{earlier_runs, effect as effect_of_reuse};
 use offpeak_engine::spec::JobSpec;
-use offpeak_engine::start::Engine;
 use offpeak_report::{PlanContext, plan_text};
 use serde_json::json;
 
 use super::jobs::existing_store;
-use super::{open_store, runtime};
+use super::runtime;
 use crate::args::PlanArgs;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
@@ -114,16 +112,7 @@ async fn counted(
     how: Counting,
     printer: Printer,
 ) -> Result<(Planned, Counts), ExpectedError> {
-    let connection = Connection::open(upstream)?;
-    let engine = Engine {
-        store: Arc::new(open_store(&data_dir)?),
-        client: connection.client,
-        clock: connection.clock,
-        book,
-        data_dir,
-        seed: connection.seed,
-        disk: Disk::default(),
-    };
+    let engine = Connection::open(upstream)?.engine(data_dir, book)?;
     let display = Display::new(printer, 0);
     let planned = plan_counted(&engine, spec, how, &display.report()).await;
     display.clear();

@@ -14,7 +14,6 @@ use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Estimate, Span, Timestamp};
 use offpeak_engine::deletion::delete_upstream;
-use offpeak_engine::disk::Disk;
 use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::mend::mend;
@@ -34,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::RunArgs;
 use crate::commands::plan::note_counts;
 use crate::commands::purge::purge_due;
-use crate::commands::{open_store, runtime};
+use crate::commands::runtime;
 use crate::confirm::confirm;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
@@ -72,22 +71,9 @@ async fn drive(
         counting,
         yes,
     } = run;
-    let Connection {
-        client,
-        clock,
-        seed,
-        simulation,
-    } = Connection::open(upstream)?;
-    let store = Arc::new(open_store(&data_dir)?);
-    let engine = Engine {
-        store,
-        client,
-        clock,
-        book,
-        data_dir,
-        seed,
-        disk: Disk::default(),
-    };
+    let connection = Connection::open(upstream)?;
+    let engine = connection.engine(data_dir, book)?;
+    let simulation = connection.simulation;
     if simulation.is_some() {
         note_interrupted_simulation(&engine, &spec, printer)?;
     }
