@@ -10,11 +10,12 @@ use offpeak_engine::count::{CountProblem, Counting};
 use offpeak_engine::history::recall;
 use offpeak_engine::run::RunEnd;
 use offpeak_engine::spec::Need;
-use offpeak_sim::{CacheRules, Config, Endpoint, Fault, Faults, Limits, Profile};
+use offpeak_sim::{CacheRules, Config, Endpoint, EndpointFaults, Fault, Faults, Limits, Profile};
 use offpeak_wire::error::ErrorKind;
 use offpeak_wire::request::Ttl;
 
 use crate::lab::{Lab, Life, rows};
+use crate::scenarios::short_rows;
 
 const MODEL: &str = "claude-haiku-5-5";
 
@@ -302,6 +303,42 @@ fn a_probe_on_an_empty_disk_finds_its_earlier_life_or_stops() {
         }
     }
     assert!(finished > 1, "{finished}");
+}
+
+#[test]
+fn a_search_on_an_empty_disk_does_not_pass_over_a_batch_that_cannot_be_read_at_once() {
+    for seed in 0..8 {
+        let often = EndpointFaults {
+            overloaded: 0.5,
+            ..EndpointFaults::default()
+        };
+        let faults = Faults {
+            seed,
+            ..Faults::none()
+        };
+        let config = Config {
+            seed,
+            faults: faults.on(Endpoint::Results, often),
+            ..Config::default()
+        };
+        let mut lab = Lab::new(seed, config, &short_rows(60));
+        lab.probe = Some(10);
+        assert!(matches!(
+            lab.live(Some(Duration::from_secs(200))),
+            Life::Crashed
+        ));
+        lab.lose_the_disk();
+        // Cut otherwise, it has no shard of the probe's size: the mark in its results is all that tells.
+        lab.probe = None;
+        let Life::Ended(end) = lab.live(None) else {
+            panic!("seed {seed}: the probe was paid again")
+        };
+        let kind = ErrorKind::Conflict;
+        assert!(
+            matches!(&*end, RunEnd::Stopped { stop: Stop::Upstream { kind: k, .. }, .. } if *k == kind),
+            "{end:?}"
+        );
+    }
 }
 
 #[test]
