@@ -10,7 +10,7 @@ use crate::job::shard::{Doubt, Proof, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::Unmarked;
 use crate::plan::timing::{HEDGE_OVERHEAD, TURNAROUND};
 use crate::price::Lane;
-use crate::units::{Span, Timestamp};
+use crate::units::{Span, Timestamp, Usd};
 
 impl Machine {
     /// Whether there is time for a batch and, should it fail, for `rows` synchronous calls.
@@ -132,12 +132,15 @@ impl Machine {
         let released = shard.reserved - shard.worst;
         self.live_mut(no).shard.reserved = shard.worst;
         self.move_to(no, ShardState::GivenUp(doubt), out);
-        out.writes.push(Write::Ledger(LedgerEntry {
-            kind: LedgerKind::Release,
-            shard: no,
-            lane: Lane::Batch,
-            amount: released,
-        }));
+        // A batch that was sent when there was no deadline had nothing set aside for a hedge.
+        if released > Usd::ZERO {
+            out.writes.push(Write::Ledger(LedgerEntry {
+                kind: LedgerKind::Release,
+                shard: no,
+                lane: Lane::Batch,
+                amount: released,
+            }));
+        }
     }
 
     /// Of the batches that can be given up, the one that loses least: never sent, or sent last.

@@ -32,9 +32,8 @@ pub(crate) enum Scouting {
 impl Scouting {
     /// Before its first submission every job knocks, to learn the server's time; and before it asks for
     /// a batch that an earlier process made, to learn whether the key in use is of the account that has it.
-    /// One whose memory may
-    /// be lost looks whenever it has something unsent: the life before may have stopped at any point. If
-    /// it was lost, that holds for calls too: the life before may have had the time for a batch of them.
+    /// How far it then looks is another question (`Search`). If its memory was lost, calls that are unsent
+    /// count too: the life before may have had the time for a batch of them.
     pub(crate) fn at_start(shards: &[Shard]) -> Self {
         let settled = |s: &Shard| matches!(s.state, ShardState::Settled(_));
         if shards.iter().any(|s| s.account.is_some() && !settled(s)) {
