@@ -10,7 +10,6 @@ mod connect;
 mod env;
 mod error;
 mod jobfile;
-mod limits;
 mod printer;
 mod progress;
 mod settings;

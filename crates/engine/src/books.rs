@@ -18,7 +18,7 @@ use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
 
 use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
-use crate::facts::read_facts;
+use crate::facts::JobFacts;
 use crate::recover::standing;
 use crate::spool::SpoolDir;
 
@@ -143,7 +143,7 @@ impl Reader<'_> {
 
     /// Enters batches that answer no row. They may be from before the job was known here.
     fn wasted(&self, record: &JobRecord, read: &mut Read) -> Result<(), EngineError> {
-        let facts = read_facts(record)?;
+        let facts = JobFacts::of(record)?;
         for batch in self.store.waste(&record.id)? {
             let kept = Span::from_secs(RESULTS_RETENTION_DAYS.cast_signed() * 86_400);
             read.books.allow(Allowance {
@@ -163,7 +163,7 @@ impl Reader<'_> {
         spool: &SpoolDir,
         read: &mut Read,
     ) -> Result<(), EngineError> {
-        let facts = read_facts(record)?;
+        let facts = JobFacts::of(record)?;
         let times = self.store.ledger_times(&record.id)?;
         let job = JobFiles {
             record,

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::{self, Plan};
-use offpeak_store::JobRecord;
+use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_store::{JobRecord, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::error::EngineError;
 use crate::ingest::{Group, RowSums};
+use crate::spec::Need;
 
 /// What the store keeps of a job beside its shards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct JobFacts {
     /// Only the probe was planned and cut so far.
     #[serde(default)]
     pub probing: bool,
+    /// What the newest run was told to keep to.
+    #[serde(default)]
+    pub limits: JobLimits,
     /// The job was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
@@ -69,7 +73,48 @@ pub struct JobFacts {
     pub scout: bool,
 }
 
+/// What a run of a job is told to keep to, and may be told otherwise by the next. It is kept for whoever
+/// looks at the job, ends it or clears it away without its job file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLimits {
+    /// When the answers are needed.
+    pub need: Need,
+    /// Most that may be spent.
+    pub budget: Option<Usd>,
+    /// Batches are deleted upstream once their answers are here.
+    pub delete_upstream: bool,
+    /// How long requests and answers stay on this disk once the job has finished.
+    pub kept_for: Option<Span>,
+}
+
+impl JobLimits {
+    /// The deadline of a job that was made then.
+    #[must_use]
+    pub fn deadline_at(&self, created_at: Timestamp) -> Option<Timestamp> {
+        match self.need {
+            Need::Within(span) => Some(created_at + span),
+            Need::Seconds | Need::Whenever => None,
+        }
+    }
+}
+
 impl JobFacts {
+    /// The facts of a stored job.
+    ///
+    /// # Errors
+    /// If they do not decode.
+    pub fn of(record: &JobRecord) -> Result<Self, StoreError> {
+        serde_json::from_str(&record.facts).map_err(|error| {
+            let (what, detail) = ("job", error.to_string());
+            StoreError::Damaged { what, detail }
+        })
+    }
+
+    /// As the store keeps them.
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string(self).expect("facts have only string keys")
+    }
+
     /// Rows that have their outcome once so many were settled. Those that share an answer have it with the
     /// last of the others.
     #[must_use]
@@ -128,14 +173,6 @@ impl GroupFacts {
             canaries: count(|group| group.canary),
         }
     }
-}
-
-/// The facts of a stored job.
-pub(crate) fn read_facts(record: &JobRecord) -> Result<JobFacts, EngineError> {
-    serde_json::from_str(&record.facts).map_err(|error| {
-        let (what, detail) = ("job", error.to_string());
-        offpeak_store::StoreError::Damaged { what, detail }.into()
-    })
 }
 
 /// Time that a whole answer takes at the most: the longest average of a group, at a cautious speed.

@@ -188,7 +188,7 @@ impl Job {
             marks: mark_facts(&workload, &plan, &engine.book, now)?,
             ..self.facts.clone().planned(&plan)
         };
-        let text = serde_json::to_string(&facts).expect("facts have only string keys");
+        let text = facts.text();
         engine
             .store
             .extend_job(id, &self.record.facts, &text, &shards)?;

@@ -17,7 +17,7 @@ use crate::spool::SpoolDir;
 use crate::start::Job;
 
 /// What stays: neither has a word of a request or an answer.
-const KEPT: [&str; 3] = [NOTE, "manifest.json", "limits.json"];
+const KEPT: [&str; 2] = [NOTE, "manifest.json"];
 
 const NOTE: &str = "purged.json";
 

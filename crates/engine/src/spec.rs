@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
+use serde::{Deserialize, Serialize};
 
 /// A job, resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +51,15 @@ pub struct Reuse {
 }
 
 /// When the answers are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Need {
     /// Somebody waits for each answer: nothing may travel in a batch.
     Seconds,
     /// So long after the job's creation.
     Within(Span),
     /// There is no deadline.
+    #[default]
     Whenever,
 }
 

@@ -23,7 +23,7 @@ use crate::blocking::blocking;
 use crate::cut::cut;
 use crate::disk::Disk;
 use crate::error::EngineError;
-use crate::facts::{GroupFacts, JobFacts, answer_seconds, read_facts};
+use crate::facts::{GroupFacts, JobFacts, JobLimits, answer_seconds};
 use crate::fields::effect;
 use crate::finish::Manifest;
 use crate::history::recall;
@@ -151,11 +151,17 @@ impl Settings {
         }
     }
 
-    pub(crate) fn deadline_at(&self, created_at: Timestamp) -> Option<Timestamp> {
-        match self.need {
-            Need::Within(span) => Some(created_at + span),
-            Need::Seconds | Need::Whenever => None,
+    pub(crate) fn limits(&self) -> JobLimits {
+        JobLimits {
+            need: self.need,
+            budget: self.budget,
+            delete_upstream: self.delete_upstream,
+            kept_for: self.kept_for,
         }
+    }
+
+    pub(crate) fn deadline_at(&self, created_at: Timestamp) -> Option<Timestamp> {
+        self.limits().deadline_at(created_at)
     }
 }
 
@@ -288,7 +294,7 @@ fn open_blocking(
         && record.state == JobState::Open
     {
         if !choice.fresh {
-            let facts = read_facts(record)?;
+            let facts = JobFacts::of(record)?;
             let settled = answered_rows(&engine, record, &facts)?;
             remove(spool.root())?;
             let (name, id, rows) = (spec.name, record.id.to_string(), facts.rows);
@@ -328,14 +334,26 @@ fn open_blocking(
 
 fn reopen(
     engine: Engine,
-    record: JobRecord,
+    mut record: JobRecord,
     settings: Settings,
     lock: JobLock,
 ) -> Result<Opened, EngineError> {
-    let facts = read_facts(&record)?;
+    let mut facts = JobFacts::of(&record)?;
+    let remember = |record: &mut JobRecord, facts: &mut JobFacts| {
+        if facts.limits != settings.limits() {
+            facts.limits = settings.limits();
+            let text = facts.text();
+            engine
+                .store
+                .update_facts(&record.id, &record.facts, &text)?;
+            record.facts = text;
+        }
+        Ok::<_, EngineError>(())
+    };
     let spool = engine.spool(&record.id);
     if record.state == JobState::Finished {
         let manifest = Box::new(Manifest::read(&spool)?);
+        remember(&mut record, &mut facts)?;
         let job = Job {
             scout: false,
             resumed: true,
@@ -366,6 +384,7 @@ fn reopen(
         let (name, id) = (record.name, record.id.to_string());
         return Err(EngineError::Retained { name, id });
     }
+    remember(&mut record, &mut facts)?;
     let job = Job::reopened(engine, record, facts, settings, spool, lock);
     Ok(Opened::Unfinished(Box::new(job)))
 }
@@ -497,6 +516,7 @@ impl FreshJob {
                 .first_unbounded
                 .map(|(line, why)| (line, why.to_owned())),
             probing,
+            limits: settings.limits(),
             cancel: None,
             scout,
         }
@@ -510,7 +530,7 @@ impl FreshJob {
             finished_at: None,
             source_digest,
             params_digest,
-            facts: serde_json::to_string(&facts).expect("facts have only string keys"),
+            facts: facts.text(),
         };
         engine
             .store

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
-use crate::facts::read_facts;
+use crate::facts::JobFacts;
 use crate::finish::Manifest;
 use crate::identity::hex;
 use crate::output::{compose_again, digest_of};
@@ -191,7 +191,7 @@ pub fn verify(
     spool: &SpoolDir,
     book: &Book,
 ) -> Result<Verdict, EngineError> {
-    let facts = read_facts(record)?;
+    let facts = JobFacts::of(record)?;
     let manifest = Manifest::read(spool)?;
     let mut verdict = Verdict {
         purged: purged(spool)?,

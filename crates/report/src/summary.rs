@@ -285,8 +285,13 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let (batches, waste) = summary.waste;
     if batches > 0 {
         let text = format!(
-            "{} of this job was paid for and answers no row: {waste} on top. The manifest names it.",
-            counted(batches, "batch")
+            "{} {}: {waste} on top. The manifest says which.",
+            count(batches),
+            if batches == 1 {
+                "batch of this job was paid for and answers no row"
+            } else {
+                "batches of this job were paid for and answer no row"
+            }
         );
         facts.push(("Waste", text));
     }

@@ -133,6 +133,25 @@ impl Store {
         Ok(())
     }
 
+    /// Puts other facts of a job in the place of those that were read.
+    ///
+    /// # Errors
+    /// If the store fails, or the facts are others by now; then nothing is written.
+    pub fn update_facts(&self, id: &JobId, before: &str, facts: &str) -> Result<(), StoreError> {
+        let connection = self.connection();
+        let changed = connection.execute(
+            "UPDATE job SET facts = ? WHERE id = ? AND facts = ?",
+            params![facts, id.as_str(), before],
+        )?;
+        if changed == 1 {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            what: "job",
+            detail: format!("{id} is not as it was read"),
+        })
+    }
+
     /// The newest run of a name.
     ///
     /// # Errors

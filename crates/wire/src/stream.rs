@@ -249,7 +249,9 @@ impl Assembly {
                     message.set(&key, value);
                 }
                 let mut usage = message.object("usage")?;
-                for (key, value) in event.object("usage")?.0 {
+                // A counter that is null here was told before, or not at all.
+                let told = event.object("usage")?.0.into_iter();
+                for (key, value) in told.filter(|(_, value)| value != b"null") {
                     usage.set(&key, value);
                 }
                 let mut merged = Vec::new();

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::price::Book;
-use offpeak_engine::cancel::{Ending, open_to_cancel};
+use offpeak_engine::cancel::open_to_cancel;
 use offpeak_store::JobState;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CancelArgs;
-use crate::commands::jobs::{job_named, spool_of};
+use crate::commands::jobs::job_named;
 use crate::commands::run::{carry_out, interrupted_twice};
 use crate::commands::runtime;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
-use crate::limits::Limits;
 use crate::printer::Printer;
 use crate::settings::{Settings, UpstreamSettings};
 
@@ -43,18 +42,11 @@ pub(crate) fn cancel(args: CancelArgs, settings: &Settings) -> Result<Exit, Expe
     } else {
         Cancel::Everything
     };
-    let limits = Limits::read(&spool_of(&record, settings, false)?);
-    let ending = Ending {
-        cancel: how,
-        output: args.output,
-        delete_upstream: limits.delete_upstream,
-        kept_for: limits.kept_for,
-    };
     let (book, data_dir) = (settings.book()?, settings.data_dir(false)?);
     let runtime = runtime(false)?;
     let work = drive(
         upstream,
-        (record.id, ending),
+        (record.id, how, args.output),
         data_dir,
         book,
         settings.printer,
@@ -66,14 +58,13 @@ pub(crate) fn cancel(args: CancelArgs, settings: &Settings) -> Result<Exit, Expe
 
 async fn drive(
     upstream: UpstreamSettings,
-    (job, ending): (JobId, Ending),
+    (job, how, output): (JobId, Cancel, Option<PathBuf>),
     data_dir: PathBuf,
     book: Arc<Book>,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
     let engine = Connection::open(upstream)?.engine(data_dir, book)?;
-    let how = ending.cancel;
-    let job = open_to_cancel(&engine, &job, ending).await;
+    let job = open_to_cancel(&engine, &job, how, output).await;
     let job = job.map_err(|error| ExpectedError::engine(&error, false))?;
     let name = job.record.name.clone();
     printer.note(&match how {

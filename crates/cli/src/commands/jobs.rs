@@ -7,7 +7,7 @@ use offpeak_engine::facts::JobFacts;
 use offpeak_engine::recover::standing;
 use offpeak_engine::spool::SpoolDir;
 use offpeak_report::{JobLine, jobs_text};
-use offpeak_store::{JobRecord, JobState, Store, StoreError};
+use offpeak_store::{JobRecord, JobState, Store};
 use serde_json::json;
 
 use crate::args::JobsArgs;
@@ -34,11 +34,7 @@ impl Standing {
         settings: &Settings,
         sim: bool,
     ) -> Result<Self, ExpectedError> {
-        let facts: JobFacts =
-            serde_json::from_str(&record.facts).map_err(|error| StoreError::Damaged {
-                what: "job",
-                detail: error.to_string(),
-            })?;
+        let facts = JobFacts::of(record)?;
         let shards = store.shards(&record.id)?;
         let book = settings.book_for(sim)?;
         let spool = spool_of(record, settings, sim)?;
@@ -159,6 +155,7 @@ pub(crate) fn state(record: &JobRecord, facts: &JobFacts) -> &'static str {
     match record.state {
         JobState::Open if facts.cancel.is_some() => "being cancelled",
         JobState::Open => "unfinished",
+        JobState::Finished if facts.cancel.is_some() => "cancelled",
         JobState::Finished => "finished",
         JobState::Abandoned => "given up",
     }

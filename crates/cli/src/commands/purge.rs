@@ -6,6 +6,7 @@ use std::path::Path;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_engine::error::EngineError;
+use offpeak_engine::facts::JobFacts;
 use offpeak_engine::lock::LockError;
 use offpeak_engine::purge::{Content, content, purge as remove};
 use offpeak_report::{PurgeLine, purge_text};
@@ -16,7 +17,6 @@ use crate::args::PurgeArgs;
 use crate::commands::jobs::{existing_store, job_named, spool_of};
 use crate::confirm::agree;
 use crate::error::{Exit, ExpectedError};
-use crate::limits::Limits;
 use crate::printer::Printer;
 use crate::settings::{self, Settings};
 
@@ -39,11 +39,12 @@ pub(crate) fn purge(args: &PurgeArgs, settings: &Settings) -> Result<Exit, Expec
         }
     }
     let data_dir = settings.data_dir(args.sim)?;
-    let mut purged = Vec::new();
+    let (mut purged, mut bytes) = (Vec::new(), 0);
     for job in &due {
         let spool = spool_of(&job.record, settings, args.sim)?;
         let removed = remove(&data_dir, &job.record, &spool, now)
             .map_err(|error| ExpectedError::engine(&error, false))?;
+        bytes += removed.bytes;
         purged.push(json!({
             "job": job.record.id,
             "name": job.record.name,
@@ -52,7 +53,6 @@ pub(crate) fn purge(args: &PurgeArgs, settings: &Settings) -> Result<Exit, Expec
             "bytes": removed.bytes,
         }));
     }
-    let bytes: u64 = due.iter().map(|job| job.content.bytes).sum();
     let answer = json!({ "purged": purged, "freed_bytes": bytes });
     printer.answer(|width| purge_text(&lines, width), &answer)?;
     Ok(Exit::Success)
@@ -100,7 +100,8 @@ fn due(args: &PurgeArgs, settings: &Settings, now: Timestamp) -> Result<Vec<Due>
         let is_due = match (&args.job, args.older_than) {
             (_, Some(span)) => has_ended_before(&record, span, now),
             (Some(_), None) => true,
-            (None, None) => Limits::read(&spool)
+            (None, None) => JobFacts::of(&record)?
+                .limits
                 .kept_for
                 .is_some_and(|span| has_ended_before(&record, span, now)),
         };
@@ -130,7 +131,7 @@ pub(crate) fn purge_due(
     for record in store.jobs()? {
         let root = data_dir.join("jobs").join(record.id.as_str());
         let spool = offpeak_engine::spool::SpoolDir::new(root);
-        let kept_for = Limits::read(&spool).kept_for;
+        let kept_for = JobFacts::of(&record)?.limits.kept_for;
         let is_due = kept_for.is_some_and(|span| has_ended_before(&record, span, now));
         if !is_due || record.id == *except {
             continue;

@@ -37,7 +37,6 @@ use crate::commands::runtime;
 use crate::confirm::confirm;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
-use crate::limits::Limits;
 use crate::printer::Printer;
 use crate::progress::Display;
 use crate::settings::{RunSettings, Settings};
@@ -119,7 +118,6 @@ async fn drive(
     if simulation.is_some() {
         forget_earlier_simulations(&engine, &job)?;
     }
-    Limits::of(&job).keep(&engine.spool(&job.record.id));
     let interrupt = CancellationToken::new();
     tokio::select! {
         biased;
@@ -357,7 +355,6 @@ async fn finished_before(
         ));
     }
     let deletions = delete_batches(job, &CancellationToken::new(), printer).await?;
-    Limits::of(job).keep(&engine.spool(&job.record.id));
     purge_finished(job, engine.clock, printer)?;
     show(manifest, spec.need, deletions.as_ref(), printer)
 }

@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::args::StatusArgs;
 use crate::commands::jobs::{Standing, job_named, spool_of, state};
 use crate::error::{Exit, ExpectedError};
-use crate::limits::Limits;
 use crate::settings::{self, Settings};
 use crate::verdict;
 
@@ -34,11 +33,12 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
     let (store, record) = job_named(settings, args.sim, &args.job)?;
     let standing = Standing::of(&store, &record, settings, args.sim)?;
     let spool = spool_of(&record, settings, args.sim)?;
-    let limits = Limits::read(&spool);
+    let limits = standing.facts.limits;
+    let deadline = limits.deadline_at(record.created_at);
     let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
     let purged = purged(&spool).map_err(|error| ExpectedError::engine(&error, true))?;
     let copies = Deletions::of(&standing.shards, settings::now(args.sim));
-    let view = view(&store, &record, &standing, &limits, now)?;
+    let view = view(&store, &record, &standing, now)?;
     let shards: Vec<_> = view
         .shards
         .iter()
@@ -63,7 +63,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "cost_usd": view.tally.cost.to_decimal(),
         "held_picousd": view.held,
         "budget_picousd": limits.budget,
-        "deadline": limits.deadline.map(|at| at.to_string()),
+        "deadline": deadline.map(|at| at.to_string()),
         "unknown_picousd": view.tally.unknown,
         "waste_picousd": view.waste,
         "created_at": record.created_at.to_string(),
@@ -83,7 +83,6 @@ fn view(
     store: &Store,
     record: &JobRecord,
     standing: &Standing,
-    limits: &Limits,
     now: Timestamp,
 ) -> Result<StatusView, ExpectedError> {
     let ledger = store.ledger(&record.id)?;
@@ -103,9 +102,11 @@ fn view(
         tally: standing.tally.clone(),
         held: ledger.held + standing.held,
         waste: ledger.waste,
-        budget: limits.budget,
+        budget: standing.facts.limits.budget,
         elapsed: now - record.created_at,
-        slack: limits.deadline.map(|deadline| deadline - now),
+        slack: (standing.facts.limits)
+            .deadline_at(record.created_at)
+            .map(|deadline| deadline - now),
     })
 }
 

@@ -14,7 +14,7 @@ use offpeak_core::units::Usd;
 use offpeak_store::{JobRecord, JobState, Store};
 
 use crate::error::EngineError;
-use crate::facts::read_facts;
+use crate::facts::JobFacts;
 use crate::output::read_at;
 use crate::purge::purged;
 use crate::settle::answer::Shown;
@@ -51,7 +51,7 @@ pub fn earlier_runs(
         // What was purged, even if that was interrupted, has no answers any more.
         let there = spool.outcomes_dir().is_dir() && spool.frames().is_file();
         let kept = there && purged(&spool)?.is_none();
-        if kept && is_same(&read_facts(&record)?.betas, betas) {
+        if kept && is_same(&JobFacts::of(&record)?.betas, betas) {
             let run = record.run;
             runs.push(EarlierRun { run, spool });
         }

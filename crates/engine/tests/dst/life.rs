@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::event::Stop;
-use offpeak_engine::cancel::{Ending, open_to_cancel};
+use offpeak_engine::cancel::open_to_cancel;
 use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::progress::{Progress, Report};
@@ -31,9 +31,7 @@ pub(crate) async fn job(
     if let (Some(how), Some(record)) = (cancel, latest)
         && record.state == JobState::Open
     {
-        let job = open_to_cancel(engine, &record.id, Ending::plain(how))
-            .await
-            .unwrap();
+        let job = open_to_cancel(engine, &record.id, how, None).await.unwrap();
         return match run(&job, CancellationToken::new(), report).await.unwrap() {
             RunEnd::Done(_) => Ok(Box::new(finish(&job, None).await.unwrap())),
             RunEnd::Stopped { stop, .. } => Err(stop),

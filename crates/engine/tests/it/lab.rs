@@ -16,7 +16,7 @@ use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::Plan;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Span, Timestamp, Usd};
-use offpeak_engine::cancel::{Ending, open_to_cancel};
+use offpeak_engine::cancel::open_to_cancel;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::disk::Disk;
@@ -314,9 +314,7 @@ impl Lab {
         });
         if let Some(how) = self.cancel {
             let id = self.latest().unwrap();
-            let job = open_to_cancel(&engine, &id, Ending::plain(how))
-                .await
-                .unwrap();
+            let job = open_to_cancel(&engine, &id, how, None).await.unwrap();
             return match run(&job, CancellationToken::new(), silent).await.unwrap() {
                 RunEnd::Done(_) => Life::Finished(Box::new(finish(&job, None).await.unwrap())),
                 end @ RunEnd::Stopped { .. } => Life::Ended(Box::new(end)),

@@ -168,3 +168,18 @@ proptest! {
         prop_assert_eq!(message["content"][0]["text"].as_str(), Some(&*pieces.concat()));
     }
 }
+
+#[test]
+fn a_counter_that_is_null_at_the_end_stays_what_it_was() {
+    let mut events = vec![started()];
+    events.push(
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+        "usage": {"input_tokens": null, "cache_read_input_tokens": null, "output_tokens": 9}}),
+    );
+    events.push(json!({"type": "message_stop"}));
+    let usage = &assembled(&events).unwrap()["usage"];
+    assert_eq!(
+        *usage,
+        json!({"input_tokens": 7, "output_tokens": 9, "new": {"a": 1}})
+    );
+}
