@@ -115,6 +115,7 @@ impl Stopped {
             Stop::Budget { .. } => (Exit::Budget, "budget"),
             Stop::Upstream { .. } => (Exit::Upstream, "upstream"),
             Stop::OtherAccount { .. } => (Exit::Upstream, "other_account"),
+            Stop::SentOtherRows { .. } => (Exit::Upstream, "sent_other_rows"),
             Stop::Guard { .. } => (Exit::Interrupted, "guard"),
             Stop::Expired { .. } => (Exit::Interrupted, "expired"),
             Stop::Interrupted => (Exit::Interrupted, "interrupted"),
@@ -167,6 +168,10 @@ fn why(stop: &Stop) -> String {
                  of {ours}, which cannot see them"
             )
         }
+        Stop::SentOtherRows { batch } => format!(
+            "batch {batch} was made by this job when it sent other rows: `[reuse]` was set otherwise, or \
+             answers of earlier runs were there that are gone"
+        ),
         Stop::Guard { bad, of, .. } => {
             format!("{bad} of the first {of} answers are of no use, so the rest was not sent")
         }
@@ -189,6 +194,9 @@ fn hint(stop: &Stop) -> String {
              rows of those batches again",
             env::API_KEY
         ),
+        Stop::SentOtherRows { .. } => "what was paid is found with `[reuse]` as it was then and a new \
+             `--data-dir DIR`, or with the data directory of then put back; `--fresh` pays for it again"
+            .to_owned(),
         Stop::Guard { .. } => "correct the prompt or `max_tokens` and start again with `--fresh`, \
                                or send the rest as it is with `--past-guard`"
             .to_owned(),

@@ -128,8 +128,7 @@ impl Actor {
             }
             Act::Weigh(batch) => {
                 let (book, models) = (&self.engine.book, &self.facts.models);
-                let cost = weigh(&self.upstream, &batch.batch, book, batch.created_at, models);
-                let cost = cost.await;
+                let cost = weigh(&self.upstream, &batch, book, models).await;
                 Ok(Event::Weighed { batch, cost })
             }
             Act::Settle(no) => self.settle(no, about()).await,

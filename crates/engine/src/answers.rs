@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
@@ -62,21 +63,29 @@ impl Unreadable {
     }
 }
 
-/// Hands every answer of a settled shard to `each`. Memory holds one.
+/// Hands every answer of a shard that was settled so to `each`. Memory holds one.
 ///
 /// # Errors
-/// If a file cannot be read, or an answer has no price any more.
+/// If a file cannot be read, answers were lost since they were billed, or one has no price any more.
 pub(crate) fn each_answer(
     spool: &SpoolDir,
-    shard: ShardNo,
+    (shard, tally): (ShardNo, &Tally),
     prices: &Prices<'_>,
     mut each: impl FnMut(&Found<'_>),
 ) -> Result<(), Unreadable> {
+    if tally.outcomes.total() == 0 {
+        // All its rows were answered by another shard.
+        return Ok(());
+    }
     let outcomes = spool.outcomes(shard);
     let mut segment = SegmentReader::open(&outcomes).map_err(Unreadable::at(&outcomes))?;
     let kept_in = segment.answers();
     let Some(path) = kept_in.path(spool) else {
-        return Ok(());
+        if tally.cost == Usd::ZERO {
+            return Ok(());
+        }
+        let lost = "its answers were billed and are lost";
+        return Err(Unreadable::at(&outcomes)(lost));
     };
     let file = File::open(&path).map_err(Unreadable::at(&path))?;
     let rows = spool.root();

@@ -227,11 +227,7 @@ impl Reader<'_> {
         };
         let cell = self.only_cell(job.models, shard.lane);
         allow(Held::Unknown, cell, tally.unknown);
-        if tally.outcomes.total() == 0 {
-            // All its rows were answered by another shard.
-            return;
-        }
-        match self.answers(job, shard.no, times) {
+        match self.answers(job, (shard.no, tally), times) {
             Ok(billed) => {
                 read.answers += billed.answers;
                 for ((cell, when), amounts) in billed.sums {
@@ -250,7 +246,7 @@ impl Reader<'_> {
     fn answers(
         &self,
         job: &JobFiles<'_>,
-        shard: ShardNo,
+        shard: (ShardNo, &Tally),
         (first, last): (Timestamp, Timestamp),
     ) -> Result<Billed, Unreadable> {
         let finished = job.record.finished_at.unwrap_or(self.now);

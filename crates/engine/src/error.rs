@@ -153,15 +153,6 @@ pub enum EngineError {
         /// When.
         at: String,
     },
-    /// An earlier life of the job has paid for a batch when it sent other rows than this one does.
-    #[error(
-        "batch {batch} was made by this job when it sent other rows: `[reuse]` was set otherwise, or \
-         answers of earlier runs were there that are gone"
-    )]
-    SentOtherRows {
-        /// The batch.
-        batch: String,
-    },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
         "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
@@ -231,9 +222,6 @@ impl EngineError {
                 "put the output back from a backup, or pay for the answers again with `--fresh`"
                     .to_owned()
             }
-            Self::SentOtherRows { .. } => "what was paid is found with `[reuse]` as it was then and a new \
-                 `--data-dir DIR`, or with the data directory of then put back; `--fresh` pays for it again"
-                .to_owned(),
             Self::Retained { .. } => {
                 "start again with `--fresh`, which makes the calls one by one, or leave \
                  `limits.zero_data_retention` out"

@@ -1,5 +1,6 @@
-//! Answers that were received and are no longer on the disk, or can no longer be read: the results of a
-//! batch are downloaded again, for as long as the upstream keeps them, and settled again.
+//! Answers that were received and are no longer on the disk, or can no longer be read. What was only noted of
+//! them is made again from what was received; the results of a batch are downloaded again, for as long as the
+//! upstream keeps them.
 //!
 //! Done when the output is about to be made of them, for shards that are settled; one that is only
 //! collected goes back to be collected by the machine. Nothing is sent to be answered again.
@@ -10,22 +11,23 @@ use std::path::PathBuf;
 use offpeak_core::job::event::Write;
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::{
-    Collection, Origin, Proof, Shard, ShardState, Upstream as Batch, UpstreamCopy,
+    Collection, JobId, Origin, Proof, Shard, ShardState, Upstream as Batch, UpstreamCopy,
 };
-use offpeak_core::price::Lane;
+use offpeak_core::units::Timestamp;
 use offpeak_store::JobState;
 use offpeak_wire::error::ErrorKind;
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
+use crate::facts::JobFacts;
 use crate::output::read_at;
 use crate::settle::answer::Answer;
 use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
 use crate::settle::segment::{Outcome, SegmentReader, SegmentWriter, frame_line};
-use crate::settle::{SettleContext, read_results, settle_batch};
+use crate::settle::{SettleContext, read_results, settle_batch, settle_sync};
 use crate::spool::{SpoolDir, SpoolReader};
-use crate::start::Job;
+use crate::start::{Engine, Job};
 use crate::transfer::{DownloadError, download};
 use crate::upstream::Upstream;
 
@@ -42,27 +44,39 @@ const DOWNLOADS_MAX: u32 = 3;
 pub async fn mend(job: &Job) -> Result<u64, EngineError> {
     let (engine, id, spool) = (job.engine.clone(), job.record.id.clone(), job.spool.clone());
     let thorough = job.resumed;
-    let lost = blocking(move || {
+    let without = blocking(move || {
         let shards = engine.store.shards(&id)?;
-        let is_lost = |shard: &Shard| shard.lane == Lane::Batch && is_lost(&spool, shard, thorough);
+        let is_lost = |shard: &Shard| is_lost(&spool, shard, thorough);
         Ok::<_, EngineError>(shards.into_iter().filter(is_lost).collect::<Vec<_>>())
     })
     .await?;
     let mut mended = 0;
-    for shard in lost {
-        // Shards that were settled by a version that noted no batch are what they were.
-        if let (Some(origin), ShardState::Settled(tally)) = (shard.origin.clone(), &shard.state) {
-            let tally = tally.clone();
-            mend_one(job, shard, origin, &tally).await?;
-            mended += 1;
+    for shard in without {
+        let ShardState::Settled(tally) = &shard.state else {
+            continue;
+        };
+        let tally = tally.clone();
+        if is_on_the_disk(job, &shard, &tally).await {
+            continue;
         }
+        let Some(origin) = shard.origin.clone() else {
+            // Calls cannot be looked up, and their answers are nowhere else.
+            let path = job.spool.journal(shard.no);
+            return Err(lost(path, &tally, "the answers to calls are nowhere else"));
+        };
+        mend_one(job, shard, origin, &tally).await?;
+        mended += 1;
     }
     Ok(mended)
 }
 
 /// Whether answers of a settled shard cannot be read where they were received.
 fn is_lost(spool: &SpoolDir, shard: &Shard, thorough: bool) -> bool {
-    if shard.origin.is_none() {
+    let ShardState::Settled(tally) = &shard.state else {
+        return false;
+    };
+    // One whose rows were all answered by another shard may have no outcomes.
+    if tally.outcomes.total() == 0 {
         return false;
     }
     let Ok(mut segment) = SegmentReader::open(&spool.outcomes(shard.no)) else {
@@ -89,6 +103,67 @@ fn is_lost(spool: &SpoolDir, shard: &Shard, thorough: bool) -> bool {
     false
 }
 
+/// Settles a shard again from what was received, if that is still here, and says whether the same came of it.
+async fn is_on_the_disk(job: &Job, shard: &Shard, tally: &Tally) -> bool {
+    for canceled in ways(job) {
+        let (engine, facts) = (job.engine.clone(), job.facts.clone());
+        let (spool, id, shard) = (job.spool.clone(), job.record.id.clone(), shard.clone());
+        let again = blocking(move || {
+            let context = context(&engine, &facts, &spool, &id, *canceled);
+            match &shard.origin {
+                None => settle_sync(&context, &shard),
+                Some(origin) => {
+                    let collection = collection(origin, engine.now());
+                    let results = read_results(&context, &shard, origin.created_at)?;
+                    settle_batch(&context, &shard, &collection, results)
+                }
+            }
+        });
+        if again.await.is_ok_and(|settled| settled.tally == *tally) {
+            return true;
+        }
+    }
+    false
+}
+
+/// One that was settled before its job was given up had rows to leave over.
+fn ways(job: &Job) -> &'static [bool] {
+    if job.facts.cancel.is_some() {
+        &[false, true]
+    } else {
+        &[false]
+    }
+}
+
+fn context<'a>(
+    engine: &'a Engine,
+    facts: &'a JobFacts,
+    spool: &'a SpoolDir,
+    job: &'a JobId,
+    canceled: bool,
+) -> SettleContext<'a> {
+    SettleContext {
+        spool,
+        job,
+        book: &engine.book,
+        models: &facts.models,
+        led: facts.groups.canaries > 0,
+        canceled,
+    }
+}
+
+fn collection(origin: &Origin, since: Timestamp) -> Collection {
+    Collection {
+        upstream: Batch {
+            batch: origin.batch.clone(),
+            created_at: origin.created_at,
+            since,
+            proof: Proof::Certain,
+        },
+        downloads: 1,
+    }
+}
+
 async fn mend_one(
     job: &Job,
     shard: Shard,
@@ -107,7 +182,7 @@ async fn mend_one(
     let (engine, betas) = (&job.engine, job.settings.betas.clone());
     let upstream = Upstream::new(engine.client.clone(), betas, engine.clock);
     let mut problem = String::new();
-    for downloads in 1..=DOWNLOADS_MAX {
+    for _ in 0..DOWNLOADS_MAX {
         match download(&upstream, &job.spool, shard.no, &origin.batch).await {
             Ok(_) => {}
             Err(DownloadError::Io(source)) => return Err(EngineError::io("write", &path)(source)),
@@ -122,53 +197,12 @@ async fn mend_one(
                 continue;
             }
         }
-        let collection = Collection {
-            upstream: Batch {
-                batch: origin.batch.clone(),
-                created_at: origin.created_at,
-                since: engine.now(),
-                proof: Proof::Certain,
-            },
-            downloads,
-        };
-        // One that was settled before its job was given up had rows to leave over.
-        let ways = if job.facts.cancel.is_some() {
-            &[false, true][..]
-        } else {
-            &[false]
-        };
-        for canceled in ways {
-            let settled = settle_again(job, shard.clone(), collection.clone(), *canceled);
-            if settled.await? == *tally {
-                return Ok(());
-            }
+        if is_on_the_disk(job, &shard, tally).await {
+            return Ok(());
         }
         "other answers came than before".clone_into(&mut problem);
     }
     Err(lost(path, tally, &problem))
-}
-
-async fn settle_again(
-    job: &Job,
-    shard: Shard,
-    collection: Collection,
-    canceled: bool,
-) -> Result<Tally, EngineError> {
-    let (engine, spool, id) = (job.engine.clone(), job.spool.clone(), job.record.id.clone());
-    let facts = job.facts.clone();
-    blocking(move || {
-        let context = SettleContext {
-            spool: &spool,
-            job: &id,
-            book: &engine.book,
-            models: &facts.models,
-            led: facts.groups.canaries > 0,
-            canceled,
-        };
-        let results = read_results(&context, &shard, collection.upstream.created_at)?;
-        Ok(settle_batch(&context, &shard, &collection, results)?.tally)
-    })
-    .await
 }
 
 /// Says of every answer of a shard that it is lost: its row was billed, and ends as `result_unreadable`. The

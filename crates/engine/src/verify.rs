@@ -219,37 +219,46 @@ pub fn verify(
             models: &facts.models,
             times: times.into_iter().flatten().collect(),
         };
-        let found = match part.outcomes.total() {
-            // All its rows were answered by another shard.
-            0 => Ok(Usd::ZERO),
-            _ => answers(spool, shard.no, &prices, &mut verdict),
-        };
-        let found = found.unwrap_or_else(|doubt| {
-            verdict.doubt(doubt);
-            Usd::ZERO
-        });
-        verdict.same(
-            format!("shard {}: answers and store", shard.no),
-            found,
-            part.cost,
-        );
-        verdict.proved.cost += found;
+        match answers(spool, (shard.no, part), &prices, &mut verdict) {
+            Ok(found) => {
+                let what = format!("shard {}: answers and store", shard.no);
+                verdict.same(what, found, part.cost);
+                verdict.proved.cost += found;
+            }
+            // What was entered for it stands, and is not proved.
+            Err(doubt) => verdict.doubt(doubt),
+        }
     }
+    verdict.count("rows settled", tally.outcomes.total(), facts.sent());
+    sums(store, record, &manifest, &tally, &mut verdict)?;
+    Ok(verdict)
+}
+
+/// What shards, manifest and ledger say of rows and money is the same.
+fn sums(
+    store: &Store,
+    record: &JobRecord,
+    manifest: &Manifest,
+    tally: &Tally,
+    verdict: &mut Verdict,
+) -> Result<(), EngineError> {
     let rows: u64 = manifest.outcomes.values().sum();
     verdict.count("rows with an outcome", rows, manifest.rows_in);
     verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
-    verdict.count("rows settled", tally.outcomes.total(), facts.sent());
-    verdict.same(
-        "answers and manifest",
-        verdict.proved.cost,
-        manifest.cost_picousd,
-    );
     let ledger = store.ledger(&record.id)?;
-    verdict.same("answers and ledger", verdict.proved.cost, ledger.settled);
+    verdict.same("shards and manifest", tally.cost, manifest.cost_picousd);
+    verdict.same("shards and ledger", tally.cost, ledger.settled);
     verdict.same(
         "calls of unknown outcome in manifest and ledger",
         manifest.unknown_picousd,
         ledger.unknown,
+    );
+    let waste = store.waste(&record.id)?;
+    let waste = waste.iter().map(|batch| batch.cost).sum();
+    verdict.same(
+        "batches that answer no row, and their sum in the ledger",
+        waste,
+        ledger.waste,
     );
     verdict.same(
         "batches that answer no row in manifest and ledger",
@@ -257,7 +266,7 @@ pub fn verify(
         ledger.waste,
     );
     verdict.same("set aside and not given back", ledger.held, Usd::ZERO);
-    Ok(verdict)
+    Ok(())
 }
 
 /// What can be proved of a job without its requests and answers: the output is the one that was written, and
@@ -280,20 +289,9 @@ fn what_stays(
     }
     verdict.proved.cost = tally.cost;
     let invalid = manifest.count(OutcomeClass::Invalid);
-    let rows: u64 = manifest.outcomes.values().sum();
-    verdict.count("rows with an outcome", rows, manifest.rows_in);
-    verdict.count("lines of the output", manifest.rows_out, manifest.rows_in);
     let settled = tally.outcomes.total() + invalid + manifest.reused.rows();
     verdict.count("rows settled", settled, manifest.rows_in);
-    let ledger = store.ledger(&record.id)?;
-    verdict.same("shards and manifest", tally.cost, manifest.cost_picousd);
-    verdict.same("shards and ledger", tally.cost, ledger.settled);
-    verdict.same(
-        "calls of unknown outcome in manifest and ledger",
-        manifest.unknown_picousd,
-        ledger.unknown,
-    );
-    Ok(())
+    sums(store, record, manifest, &tally, verdict)
 }
 
 /// Every request is the one that was read, by its digest: those of the shards that rows travelled in first.
@@ -354,7 +352,7 @@ fn output(spool: &SpoolDir, manifest: &Manifest, verdict: &mut Verdict) {
 /// Prices the answers of a shard again; returns their sum, or the file in which they cannot be read.
 fn answers(
     spool: &SpoolDir,
-    shard: ShardNo,
+    shard: (ShardNo, &Tally),
     prices: &Prices<'_>,
     verdict: &mut Verdict,
 ) -> Result<Usd, Doubt> {

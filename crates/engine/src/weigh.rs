@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use offpeak_core::job::event::OurBatch;
 use offpeak_core::job::mark::Mark;
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::units::{Timestamp, Usd};
-use offpeak_wire::batch::BatchId;
 use offpeak_wire::result::{ResultLine, RowResult};
 
 use crate::settle::{answer::Answer, priced::priced};
@@ -16,20 +16,27 @@ use crate::upstream::Upstream;
 /// Most bytes of one line: the documented limit of a request, and then some.
 const LINE_MAX: usize = 64 << 20;
 
-/// What the answers of a batch cost, by the prices of its creation; `None` if it cannot be told now: the
-/// results do not come whole, or a line of them cannot be read or priced.
+/// What the answers of a batch cost, by the prices of its creation; `None` if it cannot be told now: a line
+/// of the results is missing, cannot be read or has no price.
 pub(crate) async fn weigh(
     upstream: &Upstream,
-    batch: &BatchId,
+    batch: &OurBatch,
     book: &Book,
-    created_at: Timestamp,
     models: &[String],
 ) -> Option<Usd> {
-    let mut results = upstream.results(batch).await.ok()?;
-    let asked = models.first().map_or("", String::as_str);
-    let mut seen = BTreeSet::new();
-    let mut price = |line: &[u8]| price(line, book, created_at, asked, &mut seen);
-    let (mut sum, mut line) = (Usd::ZERO, Vec::new());
+    let mut results = upstream.results(&batch.batch).await.ok()?;
+    let mut scales = Scales {
+        book,
+        at: batch.created_at,
+        // An answer may name a model that is younger than the book; then it is the one that was asked for.
+        asked: match models {
+            [only] => only,
+            _ => "",
+        },
+        rows: BTreeSet::new(),
+        sum: Usd::ZERO,
+    };
+    let mut line = Vec::new();
     while let Some(chunk) = results.body.next().await {
         let chunk = chunk.ok()?;
         let mut pieces = chunk.split(|byte| *byte == b'\n').peekable();
@@ -39,40 +46,39 @@ pub(crate) async fn weigh(
                 return None;
             }
             if pieces.peek().is_some() {
-                sum += price(&line)?;
+                scales.add(&line)?;
                 line.clear();
             }
         }
     }
-    Some(sum + price(&line)?)
+    scales.add(&line)?;
+    // A file that ends at a line break too early looks whole.
+    (scales.rows.len() as u64 == batch.rows).then_some(scales.sum)
 }
 
-/// A line that comes twice is billed once; `seen` has the rows of those before.
-fn price(
-    line: &[u8],
-    book: &Book,
+struct Scales<'a> {
+    book: &'a Book,
     at: Timestamp,
-    asked: &str,
-    seen: &mut BTreeSet<u64>,
-) -> Option<Usd> {
-    if line.trim_ascii().is_empty() {
-        return Some(Usd::ZERO);
-    }
-    let line = ResultLine::parse(line).ok()?;
-    if Mark::parse(&line.custom_id).is_some_and(|mark| !seen.insert(mark.row)) {
-        return Some(Usd::ZERO);
-    }
-    let RowResult::Succeeded { message } = line.result else {
+    asked: &'a str,
+    /// A line that comes twice is billed once.
+    rows: BTreeSet<u64>,
+    sum: Usd,
+}
+
+impl Scales<'_> {
+    fn add(&mut self, line: &[u8]) -> Option<()> {
+        if line.trim_ascii().is_empty() {
+            return Some(());
+        }
+        let line = ResultLine::parse(line).ok()?;
+        let is_new = self.rows.insert(Mark::parse(&line.custom_id)?.row);
         // Only an answer is billed (Anthropic docs, batch processing).
-        return Some(Usd::ZERO);
-    };
-    let answer = Answer::read(message).ok()?;
-    let priced = priced(
-        book,
-        Lane::Batch,
-        at,
-        [&*answer.model, asked],
-        &answer.usage,
-    );
-    Some(priced.ok()?.cost)
+        if let (true, RowResult::Succeeded { message }) = (is_new, line.result) {
+            let answer = Answer::read(message).ok()?;
+            let models = [&*answer.model, self.asked];
+            let priced = priced(self.book, Lane::Batch, self.at, models, &answer.usage);
+            self.sum += priced.ok()?.cost;
+        }
+        Some(())
+    }
 }

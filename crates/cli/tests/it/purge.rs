@@ -56,7 +56,7 @@ fn a_purged_job_has_no_word_of_content_and_its_sums_are_proved() {
         .map(|path| path.file_name().unwrap().to_owned());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["limits.json", "manifest.json", "purged.json"]);
+    assert_eq!(names, ["manifest.json", "purged.json"]);
 
     assert_said("verify_purged", &sandbox.offpeak("verify rows --sim"));
     let status = sandbox.offpeak("status rows --sim --json");

@@ -147,6 +147,8 @@ pub struct Scouted {
     pub failed: Option<(Option<ErrorKind>, String)>,
     /// Batches whose results carry this job's mark and that no shard of the store owns.
     pub ours: Vec<OurBatch>,
+    /// A batch of this job that an earlier life made when it sent other rows than this one does.
+    pub other_rows: Option<BatchId>,
     /// Batches that still run and have the row count of one of our shards, or whose results cannot
     /// be read now.
     pub suspects: Vec<BatchId>,
@@ -533,6 +535,11 @@ pub enum Stop {
         /// That of the key.
         ours: Account,
     },
+    /// An earlier life of the job has paid for a batch when it sent other rows than this one does.
+    SentOtherRows {
+        /// The batch.
+        batch: BatchId,
+    },
     /// The user asked.
     Interrupted,
 }
@@ -544,7 +551,10 @@ impl Stop {
     pub fn is_hard(&self) -> bool {
         matches!(
             self,
-            Self::Interrupted | Self::Upstream { .. } | Self::OtherAccount { .. }
+            Self::Interrupted
+                | Self::Upstream { .. }
+                | Self::OtherAccount { .. }
+                | Self::SentOtherRows { .. }
         )
     }
 }

@@ -144,6 +144,7 @@ impl Machine {
         let Scouted {
             account,
             failed,
+            other_rows,
             mut ours,
             suspects,
         } = scouted;
@@ -164,6 +165,11 @@ impl Machine {
         }
         if let Some(account) = account {
             self.meet(account);
+        }
+        // Where nothing more is sent, nothing is paid again.
+        let unwanted = self.waste.is_last_look() || self.is_canceled();
+        if let Some(batch) = other_rows.filter(|_| !unwanted) {
+            self.stop_for(Stop::SentOtherRows { batch });
         }
         if self.stop.is_some() {
             return;

@@ -84,8 +84,7 @@ impl Actor {
                         batch: batch.id,
                     }),
                     Ok(Some(mark)) if mark.job.sends_other_rows_than(&self.job) => {
-                        let batch = batch.id.to_string();
-                        return Err(EngineError::SentOtherRows { batch });
+                        found.other_rows = Some(batch.id);
                     }
                     Ok(_) => {}
                     // It may be one of ours of any size: the search is made again.

@@ -231,6 +231,7 @@ impl State<'_> {
             // The account is put in order, and the same command given again.
             Stop::Upstream { .. }
             | Stop::OtherAccount { .. }
+            | Stop::SentOtherRows { .. }
             | Stop::Expired { .. }
             | Stop::Interrupted => {}
         }
