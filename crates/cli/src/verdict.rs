@@ -306,6 +306,7 @@ pub(crate) fn stopped_summary(
     stopped: &Stopped,
     job: &offpeak_engine::start::Job,
     tally: Tally,
+    waste: (u64, Usd),
     now: Timestamp,
 ) -> Summary {
     let duration: Span = now - job.record.created_at;
@@ -328,7 +329,7 @@ pub(crate) fn stopped_summary(
         duration,
         spare,
         stopped: Some(stopped.why.clone()),
-        waste: (0, Usd::ZERO),
+        waste,
         // The bill has calls in it whose shard is not settled.
         upstream_bill: None,
         examples: stopped.examples.clone(),

@@ -19,6 +19,7 @@ use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
 use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
 use crate::facts::JobFacts;
+use crate::purge::purged;
 use crate::recover::standing;
 use crate::spool::SpoolDir;
 
@@ -171,13 +172,27 @@ impl Reader<'_> {
             models: &facts.models,
         };
         let mut under_way = self.store.ledger(&record.id)?.held;
+        let gone = purged(spool)?;
+        if let Some(gone) = &gone {
+            let (name, run, at) = (&record.name, record.run, &gone.at);
+            read.unread.push(format!(
+                "{name}, run {run}: its answers were purged on {at}"
+            ));
+            read.books.allow(Allowance {
+                why: Held::Unread,
+                when: self.stretch_of(record, shards),
+                cell: None,
+                amount: gone.calls.cost + gone.calls.unknown,
+            });
+        }
         for shard in shards {
             match &shard.state {
                 ShardState::Settled(tally) => {
                     let times = times.get(&shard.no).copied();
                     let times = times.unwrap_or((record.created_at, self.now));
-                    self.settled(&job, shard, tally, times, read);
+                    self.settled((&job, gone.is_some()), shard, tally, times, read);
                 }
+                ShardState::Running if gone.is_some() => {}
                 ShardState::Running => match standing(spool, shard, self.book, &facts.models) {
                     Ok((tally, held)) => under_way += tally.cost + tally.unknown + held,
                     Err(error) => read.unread.push(job.named(shard, &error)),
@@ -205,7 +220,7 @@ impl Reader<'_> {
     /// Enters a settled shard, which the ledger knows from the first to the last of `times`.
     fn settled(
         &self,
-        job: &JobFiles<'_>,
+        (job, is_purged): (&JobFiles<'_>, bool),
         shard: &Shard,
         tally: &Tally,
         times: (Timestamp, Timestamp),
@@ -227,6 +242,10 @@ impl Reader<'_> {
         };
         let cell = self.only_cell(job.models, shard.lane);
         allow(Held::Unknown, cell, tally.unknown);
+        if is_purged {
+            allow(Held::Unread, None, tally.cost);
+            return;
+        }
         match self.answers(job, (shard.no, tally), times) {
             Ok(billed) => {
                 read.answers += billed.answers;

@@ -6,13 +6,18 @@
 
 use std::path::{Path, PathBuf};
 
+use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::shard::ShardState;
+use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
-use offpeak_store::{JobRecord, JobState};
+use offpeak_store::{JobRecord, JobState, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EngineError;
+use crate::facts::JobFacts;
 use crate::finish::replace;
 use crate::lock::JobLock;
+use crate::recover::standing;
 use crate::spool::SpoolDir;
 use crate::start::Job;
 
@@ -30,6 +35,10 @@ pub struct Purged {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What calls of shards that were never settled had come to, by the journals that went; what those under
+    /// way held is among the unknown.
+    #[serde(default)]
+    pub calls: Tally,
 }
 
 /// What there is to purge.
@@ -70,15 +79,16 @@ pub fn content(spool: &SpoolDir) -> Result<Content, EngineError> {
     Ok(content)
 }
 
-/// Removes the requests and answers of a job that has finished or was given up.
+/// Removes the requests and answers of a job that has finished or was replaced by a later run.
 ///
 /// # Errors
 /// If the job can still be resumed, another process has it, or a file cannot be removed; then the same
 /// call goes on.
 pub fn purge(
+    store: &Store,
+    book: &Book,
     data_dir: &Path,
     record: &JobRecord,
-    spool: &SpoolDir,
     now: Timestamp,
 ) -> Result<Content, EngineError> {
     if record.state == JobState::Open {
@@ -86,30 +96,61 @@ pub fn purge(
         return Err(EngineError::Unfinished { name, run });
     }
     let _lock = JobLock::take(&data_dir.join("locks"), &record.name)?;
-    remove_content(spool, now)
+    let spool = SpoolDir::new(data_dir.join("jobs").join(record.id.as_str()));
+    remove_content(&spool, || open_calls(store, book, record, &spool), now)
 }
 
-/// The same for a job that is held and has just come to its end.
+/// The same for a run of a job that is held and has come to its end: this one, or one before it.
 ///
 /// # Errors
 /// If a file cannot be removed.
-pub fn purge_held(job: &Job, now: Timestamp) -> Result<Content, EngineError> {
-    remove_content(&job.spool, now)
+pub fn purge_held(job: &Job, record: &JobRecord, now: Timestamp) -> Result<Content, EngineError> {
+    assert_eq!(job.record.name, record.name, "the lock is that of its name");
+    let (engine, spool) = (&job.engine, job.engine.spool(&record.id));
+    let calls = || open_calls(&engine.store, &engine.book, record, &spool);
+    remove_content(&spool, calls, now)
 }
 
-fn remove_content(spool: &SpoolDir, now: Timestamp) -> Result<Content, EngineError> {
-    let found = content(spool)?;
-    if found.files == 0 && purged(spool)?.is_some() {
-        return Ok(found);
+/// What the journals of shards that were not settled say: a job that was replaced has such.
+fn open_calls(
+    store: &Store,
+    book: &Book,
+    record: &JobRecord,
+    spool: &SpoolDir,
+) -> Result<Tally, EngineError> {
+    let models = JobFacts::of(record)?.models;
+    let mut calls = Tally::default();
+    for shard in store.shards(&record.id)? {
+        if shard.state == ShardState::Running {
+            let (tally, held) = standing(spool, &shard, book, &models)?;
+            calls.add(&tally);
+            calls.unknown += held;
+        }
     }
+    Ok(calls)
+}
+
+fn remove_content(
+    spool: &SpoolDir,
+    calls: impl FnOnce() -> Result<Tally, EngineError>,
+    now: Timestamp,
+) -> Result<Content, EngineError> {
+    let found = content(spool)?;
     // What an interrupted purge had removed before is in its note.
     let before = purged(spool)?;
-    let note = Purged {
-        at: now.to_string(),
-        files: found.files,
-        bytes: found.bytes,
+    if found.files == 0 {
+        return Ok(found);
+    }
+    let note = match before {
+        Some(note) => note,
+        None => Purged {
+            at: now.to_string(),
+            files: found.files,
+            bytes: found.bytes,
+            calls: calls()?,
+        },
     };
-    let note = serde_json::to_vec(&before.unwrap_or(note)).expect("a note has only string keys");
+    let note = serde_json::to_vec(&note).expect("a note has only string keys");
     replace(spool.disk(), &spool.root().join(NOTE), &note)?;
     for entry in entries(spool.root())? {
         let removed = if entry.is_dir() {
@@ -162,6 +203,11 @@ fn measure(path: &Path, content: &mut Content) -> Result<(), EngineError> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the one in use")]
+    fn none() -> Result<Tally, EngineError> {
+        Ok(Tally::default())
+    }
+
     fn job() -> (tempfile::TempDir, SpoolDir) {
         let temp = tempfile::tempdir().unwrap();
         let spool = SpoolDir::new(temp.path().join("job"));
@@ -175,7 +221,7 @@ mod tests {
     #[test]
     fn what_has_content_goes_and_the_manifest_stays() {
         let (_temp, spool) = job();
-        let removed = remove_content(&spool, Timestamp::from_micros(0)).unwrap();
+        let removed = remove_content(&spool, none, Timestamp::from_micros(0)).unwrap();
         assert_eq!((removed.files, removed.bytes), (2, 10));
         let mut left: Vec<_> = std::fs::read_dir(spool.root())
             .unwrap()
@@ -193,14 +239,15 @@ mod tests {
             at: Timestamp::from_micros(0).to_string(),
             files: 2,
             bytes: 10,
+            calls: Tally::default(),
         };
         let bytes = serde_json::to_vec(&note).unwrap();
         replace(spool.disk(), &spool.root().join(NOTE), &bytes).unwrap();
         std::fs::remove_file(spool.root().join("frames.bin")).unwrap();
         assert_eq!(purged(&spool).unwrap(), Some(note.clone()));
         let later = Timestamp::from_micros(9_000_000);
-        assert_eq!(remove_content(&spool, later).unwrap().files, 1);
+        assert_eq!(remove_content(&spool, none, later).unwrap().files, 1);
         assert_eq!(purged(&spool).unwrap(), Some(note));
-        assert_eq!(remove_content(&spool, later).unwrap().files, 0);
+        assert_eq!(remove_content(&spool, none, later).unwrap().files, 0);
     }
 }

@@ -183,10 +183,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// The store and the directory that it is kept in.
+    /// The store, the prices, and the directory of all jobs.
     #[must_use]
-    pub fn place(&self) -> (&Store, &Path) {
-        (&self.engine.store, &self.engine.data_dir)
+    pub fn place(&self) -> (&Store, &Book, &Path) {
+        (&self.engine.store, &self.engine.book, &self.engine.data_dir)
     }
 }
 

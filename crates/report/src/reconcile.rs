@@ -297,19 +297,29 @@ fn verdict(view: &ReconcileView) -> String {
 }
 
 fn defect(view: &ReconcileView) -> String {
-    let tokens_short = view
+    // Prices are to blame only if the same tokens, of the same time, cost otherwise.
+    let tokens_agree = view
         .tokens
         .iter()
-        .any(|line| line.finding == Finding::Short);
-    if tokens_short {
-        "Our books have more than the upstream. Either the admin key belongs to another organisation than \
-         the jobs, or calls went by a key that was left out, or a batch was taken over from before this \
-         data directory, or it is a bug: please report it."
-            .to_owned()
-    } else {
-        "The tokens agree and the money does not: our prices are not those of the account. \
-         `--price-book FILE` lays contract prices over the public ones; if there are none, it is a bug: \
-         please report it."
-            .to_owned()
+        .all(|line| line.finding == Finding::Equal);
+    let money = view.money.iter().flatten();
+    let mut short = money.filter(|line| line.finding == Finding::Short);
+    let of_tokens = short.all(|line| matches!(line.charge, Charge::Tokens(_)));
+    if tokens_agree && of_tokens && view.window == view.days {
+        return "The tokens agree and the money does not: our prices are not those of the account. \
+                `--price-book FILE` lays contract prices over the public ones; if there are none, it is a \
+                bug: please report it."
+            .to_owned();
     }
+    let mut text = "Our books have more than the upstream. Either the admin key belongs to another \
+                    organisation than the jobs, or calls went by a key that was left out, or a batch was \
+                    taken over from before this data directory, or it is a bug: please report it."
+        .to_owned();
+    if tokens_agree {
+        text.push_str(
+            " The tokens of this time agree; money is compared by whole days, in which other jobs may \
+             have run: `--month` compares the tokens of all of them.",
+        );
+    }
+    text
 }

@@ -36,6 +36,8 @@ pub struct StatusView {
     pub held: Usd,
     /// Billed for batches that answer no row.
     pub waste: Usd,
+    /// When its requests and answers were purged, RFC 3339, if they were.
+    pub purged_at: Option<String>,
     /// The most that the job may spend.
     pub budget: Option<Usd>,
     /// Since its creation.
@@ -86,6 +88,10 @@ pub fn status_text(view: &StatusView, width: usize) -> String {
     out.push('\n');
     out.push_str(&money_table(view, width));
     out.push('\n');
+    if let Some(at) = &view.purged_at {
+        let text = format!("Its requests and answers were purged on {at}.");
+        out.push_str(&paragraph(&text, 0, width));
+    }
     out.push_str(&paragraph(&time(view), 0, width));
     out
 }

@@ -48,7 +48,7 @@ impl Store {
             match write {
                 Write::Shard { expect, shard } => put_shard(&transaction, job, *expect, shard)?,
                 Write::Ledger(entry) => append(&transaction, job, at, entry)?,
-                Write::Waste { batch, cost } => put_waste(&transaction, job, at, batch, *cost)?,
+                Write::Waste { batch, cost } => put_waste(&transaction, job, batch, *cost)?,
                 Write::Observed { shard, observed } => {
                     observe(&transaction, job, at, *shard, observed)?;
                 }

@@ -2,7 +2,7 @@
 
 use offpeak_core::job::event::OurBatch;
 use offpeak_core::job::shard::JobId;
-use offpeak_core::units::{Timestamp, Usd};
+use offpeak_core::units::Usd;
 use rusqlite::{Connection, params};
 
 use crate::error::StoreError;
@@ -49,20 +49,15 @@ impl Store {
 pub(crate) fn put_waste(
     connection: &Connection,
     job: &JobId,
-    at: Timestamp,
     batch: &OurBatch,
     cost: Usd,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached(
-            "INSERT INTO waste (batch, job, shard, rows, at, pico) VALUES (?, ?, ?, ?, ?, ?)",
-        )?
+        .prepare_cached("INSERT INTO waste (batch, job, rows, pico) VALUES (?, ?, ?, ?)")?
         .execute(params![
             batch.batch.as_str(),
             job.as_str(),
-            batch.shard.0,
             u32::try_from(batch.rows).unwrap_or(u32::MAX),
-            at.as_micros(),
             cost.pico().to_string(),
         ])?;
     Ok(())

@@ -4,6 +4,7 @@ use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::units::Usd;
 use offpeak_engine::facts::JobFacts;
+use offpeak_engine::purge::{Purged, purged};
 use offpeak_engine::recover::standing;
 use offpeak_engine::spool::SpoolDir;
 use offpeak_report::{JobLine, jobs_text};
@@ -25,6 +26,10 @@ pub(crate) struct Standing {
     pub(crate) tally: Tally,
     /// Held by synchronous calls under way.
     pub(crate) held: Usd,
+    /// Billed for batches that answer no row.
+    pub(crate) waste: Usd,
+    /// When its requests and answers were purged, if they were.
+    pub(crate) purged: Option<Purged>,
 }
 
 impl Standing {
@@ -38,11 +43,17 @@ impl Standing {
         let shards = store.shards(&record.id)?;
         let book = settings.book_for(sim)?;
         let spool = spool_of(record, settings, sim)?;
+        let purged = purged(&spool).map_err(|error| ExpectedError::engine(&error, true))?;
         let (mut tally, mut held) = (Tally::default(), Usd::ZERO);
+        if let Some(purged) = &purged {
+            tally.add(&purged.calls);
+        }
+        // An interrupted simulation leaves no files either.
+        let has_files = purged.is_none() && spool.root().exists();
         for shard in &shards {
             match &shard.state {
                 ShardState::Settled(part) => tally.add(part),
-                ShardState::Running => {
+                ShardState::Running if has_files => {
                     let (part, in_flight) = standing(&spool, shard, &book, &facts.models)
                         .map_err(|error| ExpectedError::engine(&error, true))?;
                     tally.add(&part);
@@ -56,6 +67,8 @@ impl Standing {
             shards,
             tally,
             held,
+            waste: store.ledger(&record.id)?.waste,
+            purged,
         })
     }
 
@@ -174,7 +187,7 @@ fn line(
         state: state(record, &standing.facts).to_owned(),
         rows: standing.facts.rows,
         done: standing.done(),
-        cost: standing.tally.cost,
+        cost: standing.tally.cost + standing.waste,
         created: record.created_at,
     })
 }

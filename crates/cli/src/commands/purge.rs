@@ -1,16 +1,14 @@
 //! `offpeak purge`: removes the requests and answers of jobs that have come to their end, at once or as
 //! their `keep` says. Store, ledger and manifests stay.
 
-use std::path::Path;
-
-use offpeak_core::job::shard::JobId;
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_engine::error::EngineError;
 use offpeak_engine::facts::JobFacts;
 use offpeak_engine::lock::LockError;
-use offpeak_engine::purge::{Content, content, purge as remove};
+use offpeak_engine::purge::{Content, content, purge as remove, purge_held};
+use offpeak_engine::start::Job;
 use offpeak_report::{PurgeLine, purge_text};
-use offpeak_store::{JobRecord, JobState, Store};
+use offpeak_store::{JobRecord, JobState};
 use serde_json::json;
 
 use crate::args::PurgeArgs;
@@ -38,11 +36,11 @@ pub(crate) fn purge(args: &PurgeArgs, settings: &Settings) -> Result<Exit, Expec
             return Ok(Exit::Usage);
         }
     }
-    let data_dir = settings.data_dir(args.sim)?;
+    let (data_dir, book) = (settings.data_dir(args.sim)?, settings.book_for(args.sim)?);
+    let store = existing_store(settings, args.sim)?;
     let (mut purged, mut bytes) = (Vec::new(), 0);
-    for job in &due {
-        let spool = spool_of(&job.record, settings, args.sim)?;
-        let removed = remove(&data_dir, &job.record, &spool, now)
+    for (job, store) in due.iter().zip(store.iter().cycle()) {
+        let removed = remove(store, &book, &data_dir, &job.record, now)
             .map_err(|error| ExpectedError::engine(&error, false))?;
         bytes += removed.bytes;
         purged.push(json!({
@@ -119,26 +117,32 @@ fn has_ended_before(record: &JobRecord, span: Span, now: Timestamp) -> bool {
     record.state != JobState::Open && record.finished_at.is_some_and(|at| at + span <= now)
 }
 
-/// Purges what was kept for as long as its job asks, except one run, which was seen to before. Files that
-/// cannot be removed now, as those of a job that is held, are removed by a later run.
-pub(crate) fn purge_due(
-    store: &Store,
-    data_dir: &Path,
-    except: &JobId,
-    now: Timestamp,
-    printer: Printer,
-) -> Result<(), ExpectedError> {
+/// Purges what was kept for as long as its job asks, after a run of `job`, which is held. What cannot be
+/// removed now, as that of a job that another process has, is removed after a later run.
+pub(crate) fn purge_due(job: &Job, now: Timestamp, printer: Printer) -> Result<(), ExpectedError> {
+    let (store, book, data_dir) = job.place();
     for record in store.jobs()? {
-        let root = data_dir.join("jobs").join(record.id.as_str());
-        let spool = offpeak_engine::spool::SpoolDir::new(root);
         let kept_for = JobFacts::of(&record)?.limits.kept_for;
-        let is_due = kept_for.is_some_and(|span| has_ended_before(&record, span, now));
-        if !is_due || record.id == *except {
+        let this = record.id == job.record.id;
+        // Of this one the store was read before its end.
+        let ended = record.finished_at.or_else(|| this.then_some(now));
+        let is_over = kept_for
+            .zip(ended)
+            .is_some_and(|(span, at)| at + span <= now);
+        if !is_over || record.state == JobState::Open {
             continue;
         }
+        let removed = if record.name == job.record.name {
+            purge_held(job, &record, now)
+        } else {
+            remove(store, book, data_dir, &record, now)
+        };
         let name = &record.name;
-        match remove(data_dir, &record, &spool, now) {
+        match removed {
             Ok(Content { files: 0, .. }) | Err(EngineError::Lock(LockError::Held { .. })) => {}
+            Ok(_) if this => {
+                printer.note("purged: requests and answers of this run, as it asks");
+            }
             Ok(_) => printer.note(&format!(
                 "purged: requests and answers of `{name}`, run {}, as it asks",
                 record.run

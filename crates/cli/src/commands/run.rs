@@ -12,13 +12,13 @@ use offpeak_core::job::outcome::Tally;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
-use offpeak_core::units::{Estimate, Span, Timestamp};
+use offpeak_core::units::{Estimate, Span, Timestamp, Usd};
 use offpeak_engine::deletion::delete_upstream;
 use offpeak_engine::error::EngineError;
 use offpeak_engine::finish::{Manifest, finish};
 use offpeak_engine::mend::mend;
 use offpeak_engine::output::write_output;
-use offpeak_engine::purge::{purge_held, purged};
+use offpeak_engine::purge::purged;
 use offpeak_engine::reuse::effect as effect_of_reuse;
 use offpeak_engine::run::{RunEnd, run as run_job};
 use offpeak_engine::spec::{JobSpec, Need};
@@ -226,7 +226,7 @@ pub(crate) async fn carry_out(
         RunEnd::Done(_) => {
             let manifest = finish(&job, bill).await.map_err(mistake)?;
             let deletions = delete_batches(&job, interrupt, printer).await?;
-            purge_finished(&job, clock, printer)?;
+            purge_due(&job, Timestamp::from_micros(clock.now()), printer)?;
             show(&manifest, job.settings.need, deletions.as_ref(), printer)
         }
         RunEnd::Stopped {
@@ -235,11 +235,16 @@ pub(crate) async fn carry_out(
             upstream,
         } => {
             let stopped = Stopped::new(&stop, simulation.is_some());
+            let wasted = job.place().0.waste(&job.record.id)?;
+            let waste = (
+                wasted.len() as u64,
+                wasted.iter().map(|batch| batch.cost).sum(),
+            );
             let now = Timestamp::from_micros(clock.now());
-            let summary = verdict::stopped_summary(&stopped, &job, tally.clone(), now);
+            let summary = verdict::stopped_summary(&stopped, &job, tally.clone(), waste, now);
             printer.screen(|width| format!("\n{}", summary_text(&summary, width)));
             if printer.is_json() {
-                printer.json(&stopped_json(&stopped, &job, &tally))?;
+                printer.json(&stopped_json(&stopped, &job, &tally, waste.1))?;
             }
             if upstream.batches > 0 && simulation.is_none() {
                 printer.say(&verdict::left_upstream(&upstream));
@@ -301,7 +306,7 @@ fn show(
     }
 }
 
-fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Value {
+fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally, waste: Usd) -> serde_json::Value {
     json!({
         "job": job.record.id,
         "name": job.record.name,
@@ -317,6 +322,7 @@ fn stopped_json(stopped: &Stopped, job: &Job, tally: &Tally) -> serde_json::Valu
         "cost_picousd": tally.cost,
         "cost_usd": tally.cost.to_decimal(),
         "unknown_picousd": tally.unknown,
+        "waste_picousd": waste,
     })
 }
 
@@ -355,27 +361,8 @@ async fn finished_before(
         ));
     }
     let deletions = delete_batches(job, &CancellationToken::new(), printer).await?;
-    purge_finished(job, engine.clock, printer)?;
+    purge_due(job, Timestamp::from_micros(engine.clock.now()), printer)?;
     show(manifest, spec.need, deletions.as_ref(), printer)
-}
-
-/// Removes requests and answers that no longer have to stay: of this job, if it asks for that at its end,
-/// and of others whose time has come.
-fn purge_finished(job: &Job, clock: Clock, printer: Printer) -> Result<(), ExpectedError> {
-    let now = Timestamp::from_micros(clock.now());
-    let ended = job.record.finished_at.unwrap_or(now);
-    if job
-        .settings
-        .kept_for
-        .is_some_and(|span| ended + span <= now)
-    {
-        let purged = purge_held(job, now).map_err(|error| ExpectedError::engine(&error, true))?;
-        if purged.files > 0 {
-            printer.note("purged: requests and answers of this run, as it asks");
-        }
-    }
-    let (store, data_dir) = job.place();
-    purge_due(store, data_dir, &job.record.id, now, printer)
 }
 
 /// Deletes what is still upstream of a finished job, if the job asks for it.

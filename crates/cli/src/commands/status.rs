@@ -4,13 +4,12 @@ use offpeak_core::job::deletion::Deletions;
 use offpeak_core::job::shard::{Shard, ShardRole};
 use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
-use offpeak_engine::purge::purged;
 use offpeak_report::{ShardCount, StatusView, status_text};
 use offpeak_store::{JobRecord, Store};
 use serde_json::json;
 
 use crate::args::StatusArgs;
-use crate::commands::jobs::{Standing, job_named, spool_of, state};
+use crate::commands::jobs::{Standing, job_named, state};
 use crate::error::{Exit, ExpectedError};
 use crate::settings::{self, Settings};
 use crate::verdict;
@@ -32,11 +31,9 @@ const LIFE: [&str; 10] = [
 pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, ExpectedError> {
     let (store, record) = job_named(settings, args.sim, &args.job)?;
     let standing = Standing::of(&store, &record, settings, args.sim)?;
-    let spool = spool_of(&record, settings, args.sim)?;
     let limits = standing.facts.limits;
     let deadline = limits.deadline_at(record.created_at);
     let now = settings::now(args.sim).max(record.finished_at.unwrap_or(Timestamp::EPOCH));
-    let purged = purged(&spool).map_err(|error| ExpectedError::engine(&error, true))?;
     let copies = Deletions::of(&standing.shards, settings::now(args.sim));
     let view = view(&store, &record, &standing, now)?;
     let shards: Vec<_> = view
@@ -70,7 +67,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "finished_at": record.finished_at.map(|at| at.to_string()),
         "input": standing.facts.input,
         "output": standing.facts.output,
-        "purged_at": purged.map(|purged| purged.at),
+        "purged_at": view.purged_at,
         "upstream_copies": verdict::deletions_json(&copies),
     });
     settings
@@ -101,7 +98,8 @@ fn view(
         shards: counts(&standing.shards),
         tally: standing.tally.clone(),
         held: ledger.held + standing.held,
-        waste: ledger.waste,
+        waste: standing.waste,
+        purged_at: standing.purged.as_ref().map(|purged| purged.at.clone()),
         budget: standing.facts.limits.budget,
         elapsed: now - record.created_at,
         slack: (standing.facts.limits)

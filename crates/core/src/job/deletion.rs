@@ -35,6 +35,8 @@ pub(crate) struct Deleting {
     trouble: Option<String>,
     /// The key or the account is refused: no further try in this life.
     refused: bool,
+    /// There is nothing else to do.
+    alone: bool,
 }
 
 /// What became of the upstream's copies of a job's batches.
@@ -114,6 +116,7 @@ impl Machine {
     /// From now on nothing but deletions: the job has come to its end before.
     pub fn only_delete(&mut self) {
         self.waste = Waste::at_start(std::iter::empty(), true, self.waste.cost);
+        self.deleting.alone = true;
     }
 
     /// Whether a deletion is under way or will be tried in this life.
@@ -139,11 +142,14 @@ impl Machine {
     pub(crate) fn next_deletion(&self) -> Option<Timestamp> {
         let waiting = self.shards.values().filter(|l| !l.busy);
         let due = waiting.filter_map(|l| is_owed(l).map(|_| l.due));
-        due.min().filter(|_| self.may_delete())
+        due.min()
+            .filter(|_| self.may_delete() && (self.deleting.alone || !self.is_answered()))
     }
 
     pub(crate) fn delete_batches(&mut self, now: Timestamp, out: &mut Step) {
-        if !self.may_delete() {
+        // Once all rows are answered the output comes first. A call that its end cuts off would leave it open
+        // whether the batch was deleted.
+        if !self.may_delete() || (self.is_answered() && !self.deleting.alone) {
             return;
         }
         let settled = |state: &ShardState| matches!(state, ShardState::Settled(_));

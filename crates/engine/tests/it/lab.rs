@@ -290,8 +290,14 @@ impl Lab {
     pub(crate) fn purge(&self, manifest: &Manifest) {
         let id = JobId::parse(&manifest.job).unwrap();
         let record = self.store().job(&id).unwrap().unwrap();
-        let spool = self.spool_of(manifest);
-        purge(&self.data_dir(), &record, &spool, self.now()).unwrap();
+        purge(
+            &self.store(),
+            Book::embedded(),
+            &self.data_dir(),
+            &record,
+            self.now(),
+        )
+        .unwrap();
     }
 
     /// Proves a finished run again.

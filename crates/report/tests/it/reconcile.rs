@@ -168,7 +168,6 @@ fn every_verdict_says_what_to_do() {
         (Verdict::OtherTraffic, false),
         (Verdict::OtherTraffic, true),
         (Verdict::NotYet, false),
-        (Verdict::Defect, false),
     ] {
         let mut view = agreeing();
         view.verdict = verdict;
@@ -178,6 +177,16 @@ fn every_verdict_says_what_to_do() {
         let whole = reconcile_text(&view, 80);
         let (_, end) = whole.rsplit_once("\n\n").unwrap();
         text.push_str(&format!("{verdict:?}\n{end}\n"));
+    }
+    // The same tokens are dearer in our books: over whole days, and over those that a job's time lies in.
+    let mut dearer = agreeing();
+    dearer.verdict = Verdict::Defect;
+    dearer.money.as_mut().unwrap()[0].finding = Finding::Short;
+    for (what, window) in [("of days", dearer.days), ("of a job", dearer.window)] {
+        dearer.window = window;
+        let whole = reconcile_text(&dearer, 80);
+        let (_, end) = whole.rsplit_once("\n\n").unwrap();
+        text.push_str(&format!("Defect {what}\n{end}\n"));
     }
     let mut nothing = agreeing();
     (nothing.tokens, nothing.money) = (Vec::new(), Some(Vec::new()));

@@ -59,6 +59,7 @@ fn a_job_under_way() {
         },
         held: usd("3.7"),
         waste: Usd::ZERO,
+        purged_at: None,
         budget: Some(usd("5")),
         elapsed: Span::from_secs(4_000),
         slack: Some(Span::from_secs(24_800)),
