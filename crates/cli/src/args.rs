@@ -61,6 +61,7 @@ pub(crate) enum Command {
     /// Show where a job stands
     Status(StatusArgs),
     /// Give a job up: stop its batches, keep what they finished, end the other rows as canceled
+    #[command(after_long_help = CANCEL_EXIT_CODES)]
     Cancel(CancelArgs),
     /// Prove a finished job again: every row, every line, every picodollar
     Verify(VerifyArgs),
@@ -185,6 +186,15 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) sim: bool,
 }
+
+/// The exit codes of `cancel`, below its help.
+const CANCEL_EXIT_CODES: &str = "\
+Exit codes:
+   0  the job is ended: its output has every row, and no batch known to be its own is at work
+      upstream
+   2  wrong argument or setting, or there is nothing to cancel
+   4  the API refused
+   5  interrupted; the same command goes on";
 
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {

@@ -190,7 +190,7 @@ fn hint(stop: &Stop) -> String {
         }
         Stop::Upstream { kind, .. } => format!("{}; then {GOES_ON}", remedy(*kind)),
         Stop::OtherAccount { .. } => format!(
-            "give the key of that account in {}; or start anew in this one with `--fresh`, which pays the \
+            "give the key of that account in {}; or start anew in this one with `run --fresh`, which pays the \
              rows of those batches again",
             env::API_KEY
         ),

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::machine::OnUnknown;
-use offpeak_core::job::shard::JobId;
+use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_store::JobState;
 
 use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::facts::JobFacts;
 use crate::lock::JobLock;
-use crate::start::{Engine, Job, Settings};
+use crate::start::{Engine, Job, Settings, refuse_existing_output};
 
 /// Opens an unfinished job to give it up. Its output goes where the job wanted it, or to
 /// `output`. Running and finishing the job then ends it.
@@ -71,6 +71,11 @@ fn open(
         delete_upstream: facts.limits.delete_upstream,
         kept_for: facts.limits.kept_for,
     };
+    let settled = |shard: &Shard| matches!(shard.state, ShardState::Settled(_));
+    // A run that died between its last two steps left its output in place.
+    if facts.probing || !engine.store.shards(id)?.iter().all(settled) {
+        refuse_existing_output(&settings)?;
+    }
     let spool = engine.spool(id);
     Ok(Job::reopened(engine, record, facts, settings, spool, lock))
 }

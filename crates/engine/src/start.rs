@@ -584,7 +584,7 @@ fn refuse_unbounded(
     }
 }
 
-fn refuse_existing_output(settings: &Settings) -> Result<(), EngineError> {
+pub(crate) fn refuse_existing_output(settings: &Settings) -> Result<(), EngineError> {
     if !settings.overwrite && settings.output.symlink_metadata().is_ok() {
         let path = settings.output.clone();
         return Err(crate::output::OutputError::Exists { path }.into());

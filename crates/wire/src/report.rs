@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::decode::DecodeError;
-use crate::usage::{CacheCreation, ServerToolUse};
+use crate::usage::CacheCreation;
 
 /// Buckets of a day that a page holds at the most (Anthropic docs, usage report).
 const DAYS_MAX: u32 = 31;
@@ -157,8 +157,6 @@ pub struct UsageLine {
     pub cache_read_input_tokens: u64,
     /// Generated tokens.
     pub output_tokens: u64,
-    /// Web searches.
-    pub web_search_requests: u64,
 }
 
 /// Money for one kind of thing.
@@ -245,10 +243,6 @@ pub fn usage_page(raw: &[u8]) -> Result<ReportPage<UsageLine>, DecodeError> {
             write_1h: created.ephemeral_1h_input_tokens.unwrap_or(0),
             cache_read_input_tokens: line.cache_read_input_tokens.unwrap_or(0),
             output_tokens: line.output_tokens.unwrap_or(0),
-            web_search_requests: line
-                .server_tool_use
-                .and_then(|tools| tools.web_search_requests)
-                .unwrap_or(0),
         })
     })
 }
@@ -324,7 +318,6 @@ struct UsageWire {
     cache_creation: Option<CacheCreation>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
-    server_tool_use: Option<ServerToolUse>,
 }
 
 #[derive(Deserialize)]
@@ -394,7 +387,6 @@ mod tests {
             write_1h: 1_000,
             cache_read_input_tokens: 200,
             output_tokens: 500,
-            web_search_requests: 10,
         };
         assert_eq!(page.buckets[0].lines, [line]);
     }

@@ -9,12 +9,13 @@ use offpeak_core::job::cancel::Cancel;
 use offpeak_core::job::shard::JobId;
 use offpeak_core::price::Book;
 use offpeak_engine::cancel::open_to_cancel;
+use offpeak_engine::error::EngineError;
+use offpeak_engine::output::OutputError;
 use offpeak_store::JobState;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::CancelArgs;
 use crate::commands::jobs::job_named;
-use crate::commands::run::{carry_out, interrupted_twice};
+use crate::commands::run::carry_out;
 use crate::commands::runtime;
 use crate::connect::Connection;
 use crate::error::{Exit, ExpectedError};
@@ -65,7 +66,15 @@ async fn drive(
 ) -> Result<Exit, ExpectedError> {
     let engine = Connection::open(upstream)?.engine(data_dir, book)?;
     let job = open_to_cancel(&engine, &job, how, output).await;
-    let job = job.map_err(|error| ExpectedError::engine(&error, false))?;
+    let job = job.map_err(|error| {
+        let said = ExpectedError::engine(&error, false);
+        match error {
+            EngineError::Output(OutputError::Exists { .. }) => {
+                said.hint("name another output with `-o`")
+            }
+            _ => said,
+        }
+    })?;
     let name = job.record.name.clone();
     printer.note(&match how {
         Cancel::Everything => format!(
@@ -76,15 +85,7 @@ async fn drive(
             "cancelling `{name}`: nothing more is sent, and its batches are waited for"
         ),
     });
-    let interrupt = CancellationToken::new();
-    let ended = tokio::select! {
-        biased;
-        ended = carry_out(job, engine.clock, None, &interrupt, printer) => ended?,
-        () = interrupted_twice(&interrupt, printer) => {
-            return Err(ExpectedError::new(Exit::Interrupted, "stopped at once")
-                .hint("the same command goes on from here"));
-        }
-    };
+    let ended = carry_out(job, engine.clock, None, printer).await?;
     // Rows without an answer are what was asked for.
     Ok(match ended {
         Exit::SomeFailed => Exit::Success,

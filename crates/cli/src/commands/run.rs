@@ -118,15 +118,7 @@ async fn drive(
     if simulation.is_some() {
         forget_earlier_simulations(&engine, &job)?;
     }
-    let interrupt = CancellationToken::new();
-    tokio::select! {
-        biased;
-        ended = carry_out(job, engine.clock, simulation.as_ref(), &interrupt, printer) => ended,
-        () = interrupted_twice(&interrupt, printer) => {
-            Err(ExpectedError::new(Exit::Interrupted, "stopped at once, calls were under way")
-                .hint("the same command goes on from here"))
-        }
-    }
+    carry_out(job, engine.clock, simulation.as_ref(), printer).await
 }
 
 /// Shows a new job's plan and makes the job, unless the user does not want it.
@@ -194,8 +186,26 @@ fn in_a_line(plan: &Plan, spec: &JobSpec) -> String {
     format!("plan: {}{about}, at most {most}{deleted}", plan.route)
 }
 
-/// Runs a job to its end, or to where it has to stop.
+/// Runs a job to its end, or to where it has to stop: also because the user interrupts it, twice to stop
+/// at once.
 pub(crate) async fn carry_out(
+    job: Job,
+    clock: Clock,
+    simulation: Option<&Simulation>,
+    printer: Printer,
+) -> Result<Exit, ExpectedError> {
+    let interrupt = CancellationToken::new();
+    tokio::select! {
+        biased;
+        ended = work_off(job, clock, simulation, &interrupt, printer) => ended,
+        () = interrupted_twice(&interrupt, printer) => {
+            Err(ExpectedError::new(Exit::Interrupted, "stopped at once, calls were under way")
+                .hint("the same command goes on from here"))
+        }
+    }
+}
+
+async fn work_off(
     mut job: Job,
     clock: Clock,
     simulation: Option<&Simulation>,
@@ -378,7 +388,7 @@ async fn delete_batches(
 }
 
 /// Comes back when the user has interrupted twice: once to stop in order, once to stop at once.
-pub(crate) async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
+async fn interrupted_twice(interrupt: &CancellationToken, printer: Printer) {
     // One listener for both: a second interrupt that follows at once is not missed.
     let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
         // Without a handler the system's own ends the process, which is as safe as a crash.
@@ -387,8 +397,8 @@ pub(crate) async fn interrupted_twice(interrupt: &CancellationToken, printer: Pr
     interrupts.recv().await;
     interrupt.cancel();
     printer.say(
-        "stopping: calls under way are awaited, batches go on upstream; the same command goes on \
-         from here (ctrl-c again stops at once)",
+        "stopping: calls under way are awaited, what is upstream stays as it is; the same command goes \
+         on from here (ctrl-c again stops at once)",
     );
     interrupts.recv().await;
 }

@@ -151,3 +151,41 @@ fn a_purged_job_whose_output_is_gone_says_what_to_do() {
     );
     assert_eq!(crate::over_http::ask(&url, "/_sim/bill"), bill);
 }
+
+#[test]
+fn earlier_runs_of_the_job_are_cleared_away_when_their_time_has_come() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", requests(4)).write(
+        "job.toml",
+        "input = \"rows.jsonl\"\n[latency]\nneeds = \"seconds\"\n[limits]\nkeep = \"30d\"\n",
+    );
+    let (_server, url) = crate::over_http::Server::simulator(&sandbox, "--speed 1000");
+    let run = |options: &str| {
+        let arguments = format!("run job.toml --yes {options}");
+        let mut command = crate::over_http::to(&url, &sandbox, &arguments);
+        sandbox.said(&command.output().unwrap())
+    };
+    assert_eq!(run("-q").exit, Some(0));
+    // It ended long ago.
+    let store = rusqlite::Connection::open(sandbox.path("data/jobs.db")).unwrap();
+    store.execute("UPDATE job SET finished_at = 0", []).unwrap();
+    drop(store);
+    let said = run("--fresh --overwrite");
+    assert_eq!(said.exit, Some(0), "{said}");
+    let purged = "purged: requests and answers of `job`, run 1, as it asks";
+    assert!(said.stderr.contains(purged), "{said}");
+}
+
+#[test]
+fn a_simulation_that_was_interrupted_and_replaced_is_still_listed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", requests(12));
+    let said = sandbox.offpeak("run rows.jsonl --sim --needs seconds --budget 0.003");
+    assert_eq!(said.exit, Some(3), "{said}");
+    let said = sandbox.offpeak("run rows.jsonl --sim --needs seconds");
+    assert_eq!(said.exit, Some(0), "{said}");
+    let said = sandbox.offpeak("jobs --sim --json");
+    assert_eq!(said.exit, Some(0), "{said}");
+    let jobs: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2);
+}

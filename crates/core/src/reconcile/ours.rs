@@ -160,18 +160,6 @@ impl Books {
         }
     }
 
-    /// Everything that was billed in stretches that touch the window.
-    #[must_use]
-    pub fn billed(&self, window: Window) -> Amounts {
-        let mut sum = Amounts::default();
-        for ((_, when), amounts) in &self.billed {
-            if window.touches(*when) {
-                sum.add(amounts);
-            }
-        }
-        sum
-    }
-
     /// Only what was certainly billed before a moment.
     #[must_use]
     pub fn before(&self, at: Timestamp) -> Self {
