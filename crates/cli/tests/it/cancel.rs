@@ -67,5 +67,10 @@ fn a_job_is_canceled_and_its_rows_end() {
     }
     assert_eq!(output.lines().count(), 30);
     assert_said("cancel_again", &said("cancel rows"));
+    let jobs: Value = serde_json::from_str(&said("jobs --json").stdout).unwrap();
+    assert_eq!(jobs["jobs"][0]["state"], "cancelled");
+    let again = said("run rows.jsonl --yes");
+    assert_eq!(again.exit, Some(1), "{again}");
+    assert!(again.stderr.contains("nothing was sent"), "{again}");
     assert_eq!(said("verify rows").exit, Some(0));
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use offpeak_engine::spec::Need;
+use offpeak_engine::verify::Doubt;
 use offpeak_sim::Config;
 
 use crate::lab::{Lab, Life, rows};
@@ -78,6 +80,27 @@ fn a_lost_outcome_segment_is_made_again() {
 }
 
 #[test]
+fn what_was_only_noted_of_answers_is_made_again_without_the_upstream() {
+    for need in [Need::Seconds, Need::Whenever] {
+        let mut lab = Lab::new(23, Config::default(), &short_rows(60));
+        lab.spec.need = need;
+        // So that nothing can be downloaded.
+        lab.spec.delete_upstream = true;
+        let manifest = finished(lab.live(None));
+        let output = fs::read(&lab.spec.output).unwrap();
+        fs::remove_file(&lab.spec.output).unwrap();
+        lab.reopen_job();
+        let outcomes = lab.spool_of(&manifest).root().join("outcomes");
+        for segment in fs::read_dir(outcomes).unwrap() {
+            fs::remove_file(segment.unwrap().path()).unwrap();
+        }
+        let again = finished(lab.live(None));
+        assert_eq!(fs::read(&lab.spec.output).unwrap(), output);
+        lab.check(&again, 60);
+    }
+}
+
+#[test]
 fn a_half_written_output_is_finished_by_the_next_run() {
     let (mut lab, first, output) = settled();
     let name = format!(".out.jsonl.{}.part", first.job);
@@ -143,6 +166,12 @@ fn what_the_upstream_does_not_keep_either_is_named_with_its_rows() {
         }
     }
     assert_eq!(unreadable, lost);
+    // What was paid for them stands, and is what cannot be proved.
+    let verdict = lab.verify(&manifest);
+    let [Doubt::Unreadable { .. }] = &verdict.doubts[..] else {
+        panic!("{:?}", verdict.doubts)
+    };
+    assert!(verdict.proved.cost < manifest.cost_picousd);
 }
 
 #[test]

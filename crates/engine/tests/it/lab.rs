@@ -276,6 +276,14 @@ impl Lab {
         Usd::from_pico(self.world.lock().unwrap().bill().total())
     }
 
+    /// What it has billed for the rows of a batch.
+    pub(crate) fn billed_in(&self, batch: &str) -> Usd {
+        let world = self.world.lock().unwrap();
+        let of_batch = |line: &BillLine<'_>| line.row.is_some_and(|(of, _)| of == batch);
+        let lines = world.bill().lines().filter(of_batch).map(|line| line.pico);
+        Usd::from_pico(lines.sum())
+    }
+
     /// How many calls and rows it has billed.
     pub(crate) fn billed(&self) -> usize {
         self.world.lock().unwrap().bill().lines().count()

@@ -7,7 +7,7 @@ use offpeak_core::reconcile::{Held, Verdict};
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::spec::Need;
-use offpeak_sim::{Config, Endpoint, Fault, Faults};
+use offpeak_sim::{Config, Endpoint, Fault, Faults, ResultFaults};
 
 use crate::directory::copy;
 use crate::lab::{Lab, Life, rows};
@@ -29,10 +29,14 @@ fn second_run(after: Duration) -> (Lab, Usd) {
     finished(lab.live(None));
     let before = lab.bill();
     lab.wait(Duration::from_secs(3_600));
+    begin_again(&mut lab, after);
+    (lab, before)
+}
+
+fn begin_again(lab: &mut Lab, after: Duration) {
     (lab.choice.fresh, lab.spec.overwrite) = (true, true);
     assert!(matches!(lab.live(Some(after)), Life::Crashed));
     lab.choice.fresh = false;
-    (lab, before)
 }
 
 #[test]
@@ -99,6 +103,48 @@ fn in_doubt(on_unknown: OnUnknown, failing: u64) -> Lab {
     lab.spec.need = Need::Within(Span::from_secs(3 * 3_600));
     lab.spec.on_unknown = on_unknown;
     lab
+}
+
+#[test]
+fn results_that_come_torn_or_twice_weigh_what_was_billed_or_nothing() {
+    let (mut told, mut untold) = (0, 0);
+    for seed in 0..12 {
+        // Every seventh line is missing, and the file looks whole.
+        let rule = "[[rule]]\neffect = 'missing_line'\nevery = 7";
+        let faults = Faults::parse(rule).unwrap();
+        let results = ResultFaults {
+            truncated: 0.3,
+            duplicate_line: 0.2,
+            ..ResultFaults::default()
+        };
+        let config = Config {
+            seed,
+            faults: Faults {
+                seed,
+                results,
+                ..faults
+            },
+            ..Config::default()
+        };
+        let mut lab = Lab::new(seed, config, &rows(seed, 60));
+        finished(lab.live(None));
+        begin_again(&mut lab, Duration::from_millis(20));
+        let (data, backup) = (lab.data_dir(), lab.path("backup"));
+        copy(&data, &backup);
+        assert!(matches!(
+            lab.live(Some(Duration::from_secs(30))),
+            Life::Crashed
+        ));
+        lab.lose_the_disk();
+        copy(&backup, &data);
+        let manifest = finished(lab.live(None));
+        for wasted in &manifest.wasted {
+            assert_eq!(wasted.cost_picousd, lab.billed_in(&wasted.batch));
+        }
+        told += manifest.wasted.len();
+        untold += usize::from(manifest.wasted.len() < 2);
+    }
+    assert!(told > 3 && untold > 0, "{told} {untold}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Bench, batch_id, dollars, facts, listed, lost, shard, submitted};
 use crate::job::event::{
-    Act, Event, LedgerKind, OurBatch, Owner, PollAnswer, Scouted, Search, Sent,
+    Act, Event, LedgerKind, OurBatch, Owner, PollAnswer, Scouted, Search, Sent, Stop,
 };
 use crate::job::machine::OnUnknown;
 use crate::job::outcome::OutcomeClass::Succeeded;
@@ -246,4 +246,24 @@ fn what_was_given_up_and_does_not_turn_up_stays_unknown() {
     let tally = bench.machine.tally();
     assert_eq!((tally.unknown, tally.unknown_calls), (dollars(3), 3));
     assert_eq!((tally.outcomes.total(), tally.leftovers), (3, 3));
+}
+
+#[test]
+fn a_batch_of_other_rows_stops_a_job_before_it_sends_and_not_after() {
+    let other = || {
+        Event::Scouted(Scouted {
+            other_rows: Some(batch_id("other")),
+            ..Scouted::default()
+        })
+    };
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 3)]);
+    bench.wake();
+    assert_eq!(bench.step(other()), []);
+    assert!(matches!(
+        bench.status(),
+        Status::Stopped(Stop::SentOtherRows { .. })
+    ));
+    let (mut bench, _) = answered();
+    bench.step(other());
+    assert_eq!(bench.status(), Status::Done);
 }
