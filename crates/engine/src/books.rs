@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use offpeak_core::job::outcome::Tally;
-use offpeak_core::job::shard::{JobId, Shard, ShardNo, ShardState};
+use offpeak_core::job::shard::{JobId, RESULTS_KEPT, Shard, ShardNo, ShardState};
 use offpeak_core::price::{Book, Lane};
 use offpeak_core::reconcile::{
     Allowance, Amounts, Books, Cell, Counts, Held, Stretch, Tier, Window,
 };
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_store::{JobRecord, Store};
-use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
+use offpeak_wire::limits::BATCH_EXPIRY_S;
 
 use crate::answers::{Prices, Unreadable, each_answer};
 use crate::error::EngineError;
@@ -146,10 +146,11 @@ impl Reader<'_> {
     fn wasted(&self, record: &JobRecord, read: &mut Read) -> Result<(), EngineError> {
         let facts = JobFacts::of(record)?;
         for batch in self.store.waste(&record.id)? {
-            let kept = Span::from_secs(RESULTS_RETENTION_DAYS.cast_signed() * 86_400);
             read.books.allow(Allowance {
                 why: Held::Wasted,
-                when: self.clocks.upstream(record.created_at - kept, self.now),
+                when: self
+                    .clocks
+                    .upstream(record.created_at - RESULTS_KEPT, self.now),
                 cell: self.only_cell(&facts.models, Lane::Batch),
                 amount: batch.cost,
             });

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offpeak_core::reconcile::{
-    Cell, Charge, Charged, Compared, Counts, Finding, Held, Money, Verdict, Window, compare_money,
-    compare_tokens, least_worth,
+    Cell, Charge, Charged, Compared, Comparison, Counts, Finding, Money, Verdict, Window,
+    compare_money, compare_tokens, least_worth,
 };
-use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_core::units::Span;
 use offpeak_store::JobRecord;
 use offpeak_wire::report::BucketWidth;
 
@@ -41,36 +41,15 @@ pub enum Scope {
     Days(Window),
 }
 
-/// What came of it. Times are the upstream's.
+/// What came of it.
 #[derive(Debug)]
 pub struct Reconciliation {
-    /// Where tokens were compared.
-    pub window: Window,
-    /// Where money was; the days that hold the window.
-    pub days: Window,
-    /// Tokens by model and tier.
-    pub tokens: Vec<Compared>,
-    /// Money by model and tier, and fees; `None` when the report was narrowed to keys, which the cost
-    /// report cannot be.
-    pub money: Option<Vec<Money>>,
-    /// Days on which money differs without an explanation.
-    pub days_off: Vec<(Timestamp, Vec<Money>)>,
-    /// Most that may have been billed beyond our books in those days, by reason.
-    pub allowed: BTreeMap<Held, Usd>,
-    /// What it comes to.
-    pub verdict: Verdict,
-    /// When the reports were asked for.
-    pub asked_at: Timestamp,
-    /// From when on they are complete; `None` when we have nothing there.
-    pub complete_from: Option<Timestamp>,
+    /// What agrees and what does not.
+    pub comparison: Comparison,
     /// The upstream's clock less ours.
     pub ahead: Span,
     /// Our jobs that have something there, newest first.
     pub jobs: Vec<JobRecord>,
-    /// Answers that were priced again.
-    pub answers: u64,
-    /// Answers that could not be read again, in words.
-    pub unread: Vec<String>,
 }
 
 /// Why there is nothing to show.
@@ -175,7 +154,7 @@ pub async fn reconcile(
             .as_deref(),
     )
     .any(|finding| finding == Finding::Short);
-    Ok(Reconciliation {
+    let comparison = Comparison {
         verdict: Verdict::of(findings(&tokens, money.as_deref()), short_of_old),
         window,
         days,
@@ -185,10 +164,13 @@ pub async fn reconcile(
         allowed: read.books.allowed(days),
         asked_at,
         complete_from,
-        ahead: clocks.ahead,
-        jobs: read.jobs,
         answers: read.answers,
         unread: read.unread,
+    };
+    Ok(Reconciliation {
+        comparison,
+        ahead: clocks.ahead,
+        jobs: read.jobs,
     })
 }
 

@@ -1,10 +1,8 @@
 //! The text of `offpeak reconcile`: our books beside the upstream's reports, and what explains each
 //! difference.
 
-use std::collections::BTreeMap;
-
 use offpeak_core::reconcile::{
-    Cell, Charge, Class, Compared, Finding, Held, Money, Verdict, Window,
+    Cell, Charge, Class, Compared, Comparison, Finding, Held, Money, Verdict, Window,
 };
 use offpeak_core::units::{Timestamp, Usd};
 
@@ -16,44 +14,24 @@ use crate::layout::{Align, listed, paragraph, table};
 pub struct ReconcileView {
     /// What was looked at: `nightly (job k3x7q2mzab), run 2`, or `November 2026`.
     pub what: String,
-    /// Where tokens were compared.
-    pub window: Window,
-    /// The days in which money was.
-    pub days: Window,
     /// Our jobs there.
     pub jobs: u64,
-    /// Answers that were priced again.
-    pub answers: u64,
-    /// Tokens by model and tier.
-    pub tokens: Vec<Compared>,
-    /// Money; `None` when the reports were narrowed to keys.
-    pub money: Option<Vec<Money>>,
-    /// Days on which money differs without an explanation.
-    pub days_off: Vec<(Timestamp, Vec<Money>)>,
-    /// Most that may have been billed beyond our books, by reason.
-    pub allowed: BTreeMap<Held, Usd>,
-    /// What it comes to.
-    pub verdict: Verdict,
-    /// When the reports were asked for.
-    pub asked_at: Timestamp,
-    /// From when on they are complete.
-    pub complete_from: Option<Timestamp>,
-    /// What could not be read, in words.
-    pub unread: Vec<String>,
+    /// What agrees and what does not.
+    pub comparison: Comparison,
 }
 
 /// The comparison at most `width` columns wide.
 #[must_use]
 pub fn reconcile_text(view: &ReconcileView, width: usize) -> String {
     let mut out = paragraph(&heading(view), 0, width);
-    if !view.tokens.is_empty() {
+    if !view.comparison.tokens.is_empty() {
         out.push('\n');
-        out.push_str(&tokens_table(&view.tokens, width));
+        out.push_str(&tokens_table(&view.comparison.tokens, width));
     }
-    match &view.money {
+    match &view.comparison.money {
         Some(money) if !money.is_empty() => {
             out.push('\n');
-            let title = format!("US dollars of whole days, {}:", days(view.days));
+            let title = format!("US dollars of whole days, {}:", days(view.comparison.days));
             out.push_str(&paragraph(&title, 0, width));
             out.push_str(&money_table(money, width));
         }
@@ -65,7 +43,11 @@ pub fn reconcile_text(view: &ReconcileView, width: usize) -> String {
         }
     }
     out.push('\n');
-    let unread = view.unread.iter().map(|line| format!("Not read: {line}."));
+    let unread = view
+        .comparison
+        .unread
+        .iter()
+        .map(|line| format!("Not read: {line}."));
     let remarks: Vec<String> = unread.chain(explanations(view)).collect();
     for remark in &remarks {
         out.push_str(&listed("- ", remark, 0, width));
@@ -78,14 +60,15 @@ pub fn reconcile_text(view: &ReconcileView, width: usize) -> String {
 }
 
 fn heading(view: &ReconcileView) -> String {
-    let ReconcileView { what, window, .. } = view;
-    let (from, to) = (minute(window.from), minute(window.to));
+    let found = &view.comparison;
+    let (from, to) = (minute(found.window.from), minute(found.window.to));
     format!(
-        "{what}: {from} to {to} (UTC), by the reports of {}. Our books have {} of {} {}.",
-        minute(view.asked_at),
-        counted(view.answers, "answer"),
+        "{}: {from} to {to} (UTC), by the reports of {}. Our books have {} of {} {}.",
+        view.what,
+        minute(found.asked_at),
+        counted(found.answers, "answer"),
         counted(view.jobs, "job"),
-        days(view.days),
+        days(found.days),
     )
 }
 
@@ -208,6 +191,7 @@ fn explanations(view: &ReconcileView) -> Vec<String> {
         });
     }
     let rounding = view
+        .comparison
         .money
         .iter()
         .flatten()
@@ -219,7 +203,7 @@ fn explanations(view: &ReconcileView) -> Vec<String> {
             rounding.to_decimal()
         ));
     }
-    for (day, money) in &view.days_off {
+    for (day, money) in &view.comparison.days_off {
         let off = money
             .iter()
             .map(|line| format!("{} {}", charge(&line.charge), exact(line.residual())));
@@ -234,9 +218,14 @@ fn explanations(view: &ReconcileView) -> Vec<String> {
 
 /// The lines with this finding, by name.
 fn found(view: &ReconcileView, finding: Finding) -> Vec<String> {
-    let tokens = view.tokens.iter().filter(|line| line.finding == finding);
+    let tokens = view
+        .comparison
+        .tokens
+        .iter()
+        .filter(|line| line.finding == finding);
     let tokens = tokens.map(|line| format!("tokens of {}", cell(&line.cell)));
     let money = view
+        .comparison
         .money
         .iter()
         .flatten()
@@ -258,7 +247,7 @@ fn cell(cell: &Cell) -> String {
 }
 
 fn allowed(view: &ReconcileView) -> String {
-    let parts = view.allowed.iter().map(|(why, amount)| {
+    let parts = view.comparison.allowed.iter().map(|(why, amount)| {
         let why = match why {
             Held::Unknown => "answers that got lost or cannot be read",
             Held::Wasted => "batches that were billed and answer no row",
@@ -271,9 +260,9 @@ fn allowed(view: &ReconcileView) -> String {
 }
 
 fn verdict(view: &ReconcileView) -> String {
-    let narrowed = view.money.is_none();
-    match view.verdict {
-        Verdict::Agrees if view.tokens.is_empty() => {
+    let narrowed = view.comparison.money.is_none();
+    match view.comparison.verdict {
+        Verdict::Agrees if view.comparison.tokens.is_empty() => {
             "There is nothing to compare: neither side has anything there.".to_owned()
         }
         Verdict::Agrees => "Books and reports agree.".to_owned(),
@@ -289,7 +278,7 @@ fn verdict(view: &ReconcileView) -> String {
                 .to_owned()
         }
         Verdict::NotYet => {
-            let from = view.complete_from.map_or_else(String::new, minute);
+            let from = view.comparison.complete_from.map_or_else(String::new, minute);
             format!("The reports are complete from {from} on: ask again then.")
         }
         Verdict::Defect => defect(view),
@@ -299,13 +288,14 @@ fn verdict(view: &ReconcileView) -> String {
 fn defect(view: &ReconcileView) -> String {
     // Prices are to blame only if the same tokens, of the same time, cost otherwise.
     let tokens_agree = view
+        .comparison
         .tokens
         .iter()
         .all(|line| line.finding == Finding::Equal);
-    let money = view.money.iter().flatten();
+    let money = view.comparison.money.iter().flatten();
     let mut short = money.filter(|line| line.finding == Finding::Short);
     let of_tokens = short.all(|line| matches!(line.charge, Charge::Tokens(_)));
-    if tokens_agree && of_tokens && view.window == view.days {
+    if tokens_agree && of_tokens && view.comparison.window == view.comparison.days {
         return "The tokens agree and the money does not: our prices are not those of the account. \
                 `--price-book FILE` lays contract prices over the public ones; if there are none, it is a \
                 bug: please report it."

@@ -68,7 +68,7 @@ pub(crate) fn reconcile(args: ReconcileArgs, settings: &Settings) -> Result<Exit
             ExpectedError::because(Exit::Usage, &error).hint(error.hint())
         }
     })?;
-    let exit = match found.verdict {
+    let exit = match found.comparison.verdict {
         Verdict::Defect => Exit::Bug,
         Verdict::Agrees | Verdict::Explained | Verdict::OtherTraffic | Verdict::NotYet => {
             Exit::Success
@@ -122,18 +122,8 @@ fn admin_key(env: &Env) -> Result<Auth, ExpectedError> {
 fn view(what: String, found: Reconciliation) -> ReconcileView {
     ReconcileView {
         what,
-        window: found.window,
-        days: found.days,
         jobs: u64::try_from(found.jobs.len()).unwrap_or(u64::MAX),
-        answers: found.answers,
-        tokens: found.tokens,
-        money: found.money,
-        days_off: found.days_off,
-        allowed: found.allowed,
-        verdict: found.verdict,
-        asked_at: found.asked_at,
-        complete_from: found.complete_from,
-        unread: found.unread,
+        comparison: found.comparison,
     }
 }
 
@@ -144,25 +134,25 @@ fn json(what: &str, found: &Reconciliation) -> Value {
         .jobs
         .iter()
         .map(|job| json!({ "job": job.id, "name": job.name, "run": job.run }));
-    let days_off = found.days_off.iter().map(|(day, lines)| {
+    let days_off = found.comparison.days_off.iter().map(|(day, lines)| {
         json!({ "day": day.day(), "money": Vec::from_iter(lines.iter().map(money)) })
     });
     json!({
         "what": what,
-        "verdict": found.verdict,
-        "ok": found.verdict != Verdict::Defect,
-        "asked_at": found.asked_at.to_string(),
-        "complete_from": found.complete_from.map(|at| at.to_string()),
+        "verdict": found.comparison.verdict,
+        "ok": found.comparison.verdict != Verdict::Defect,
+        "asked_at": found.comparison.asked_at.to_string(),
+        "complete_from": found.comparison.complete_from.map(|at| at.to_string()),
         "clock_ahead_seconds": found.ahead.as_secs_f64(),
-        "window": span(found.window),
-        "days": span(found.days),
+        "window": span(found.comparison.window),
+        "days": span(found.comparison.days),
         "jobs": Vec::from_iter(jobs),
-        "answers": found.answers,
-        "tokens": Vec::from_iter(found.tokens.iter().map(tokens)),
-        "money": found.money.as_ref().map(|lines| Vec::from_iter(lines.iter().map(money))),
+        "answers": found.comparison.answers,
+        "tokens": Vec::from_iter(found.comparison.tokens.iter().map(tokens)),
+        "money": found.comparison.money.as_ref().map(|lines| Vec::from_iter(lines.iter().map(money))),
         "days_off": Vec::from_iter(days_off),
-        "may_have_been_billed_picousd": found.allowed,
-        "unread": found.unread,
+        "may_have_been_billed_picousd": found.comparison.allowed,
+        "unread": found.comparison.unread,
     })
 }
 

@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 
 use offpeak_wire::batch::BatchId;
 use offpeak_wire::error::ErrorKind;
-use offpeak_wire::limits::RESULTS_RETENTION_DAYS;
 
 use crate::job::event::{Act, DeleteAnswer, Write};
 use crate::job::machine::{Live, Machine, Step};
 use crate::job::outcome::OutcomeClass;
 use crate::job::pace::Dice;
 use crate::job::retry::{backoff, stops_the_account};
-use crate::job::shard::{Origin, Shard, ShardNo, ShardState, UpstreamCopy};
+use crate::job::shard::{Origin, RESULTS_KEPT, Shard, ShardNo, ShardState, UpstreamCopy};
 use crate::job::waste::Waste;
 use crate::units::{Span, Timestamp};
 
@@ -99,8 +98,7 @@ impl Origin {
     /// batch processing).
     #[must_use]
     pub fn kept_until(&self) -> Timestamp {
-        let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
-        self.created_at + Span::from_secs(days * 86_400)
+        self.created_at + RESULTS_KEPT
     }
 }
 

@@ -5,6 +5,7 @@
 //! spool, in `offpeak-engine`).
 
 use offpeak_wire::batch::BatchId;
+use offpeak_wire::limits::RESULTS_RETENTION_DAYS;
 use offpeak_wire::request::Ttl;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use crate::job::account::Account;
 use crate::job::outcome::Tally;
 use crate::job::unmark::Unmarked;
 use crate::price::Lane;
-use crate::units::{Timestamp, Usd};
+use crate::units::{Span, Timestamp, Usd};
 
 /// Identifies a job: ten lower-case base-32 characters of the digest of its name and content.
 /// It is the mark inside every `custom_id`, so it must not depend on anything but the job.
@@ -304,6 +305,9 @@ impl Doubt {
         }
     }
 }
+
+/// How long the upstream keeps the results of a batch, from its creation (Anthropic docs, batch processing).
+pub const RESULTS_KEPT: Span = Span::from_secs(RESULTS_RETENTION_DAYS.cast_signed() * 86_400);
 
 /// A batch on the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

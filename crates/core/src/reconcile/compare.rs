@@ -13,7 +13,7 @@ use crate::price::{Book, Lane, PriceError};
 use crate::units::{Timestamp, Usd};
 
 use super::amounts::{Cell, Charge, Class, Counts, Tier};
-use super::ours::{Books, Share, Window};
+use super::ours::{Books, Held, Share, Window};
 
 /// What explains the difference of a line. The later in this list, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -268,4 +268,32 @@ impl Verdict {
             Some(Finding::Short) => Self::NotYet,
         }
     }
+}
+
+/// What came of holding our books against the upstream's reports. Times are the upstream's.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// Where tokens were compared.
+    pub window: Window,
+    /// Where money was; the days that hold the window.
+    pub days: Window,
+    /// Tokens by model and tier.
+    pub tokens: Vec<Compared>,
+    /// Money by model and tier, and fees; `None` when the report was narrowed to keys, which the cost
+    /// report cannot be.
+    pub money: Option<Vec<Money>>,
+    /// Days on which money differs without an explanation.
+    pub days_off: Vec<(Timestamp, Vec<Money>)>,
+    /// Most that may have been billed beyond our books in those days, by reason.
+    pub allowed: BTreeMap<Held, Usd>,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// When the reports were asked for.
+    pub asked_at: Timestamp,
+    /// From when on they are complete; `None` when we have nothing there.
+    pub complete_from: Option<Timestamp>,
+    /// Answers that were priced again.
+    pub answers: u64,
+    /// Answers that could not be read again, in words.
+    pub unread: Vec<String>,
 }

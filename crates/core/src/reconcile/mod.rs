@@ -15,6 +15,7 @@ mod laws;
 
 pub use amounts::{Amounts, Cell, Charge, Class, Counts, Tier};
 pub use compare::{
-    Charged, Compared, Finding, Money, Verdict, compare_money, compare_tokens, least_worth,
+    Charged, Compared, Comparison, Finding, Money, Verdict, compare_money, compare_tokens,
+    least_worth,
 };
 pub use ours::{Allowance, Books, Held, Stretch, Window};

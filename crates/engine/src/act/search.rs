@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use offpeak_core::job::event::{Listing, OurBatch, Owner, Scouted, Search, SeenBatch};
 use offpeak_core::job::retry::concerns_the_lane;
-use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
+use offpeak_core::job::shard::{RESULTS_KEPT, Shard, ShardNo, ShardState};
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
 use offpeak_wire::batch::{BatchId, BatchObject, BatchStatus};
 use offpeak_wire::error::ErrorKind;
-use offpeak_wire::limits::{BATCH_EXPIRY_S, RESULTS_RETENTION_DAYS};
+use offpeak_wire::limits::BATCH_EXPIRY_S;
 
 use super::Actor;
 use crate::blocking::blocking;
@@ -51,15 +51,13 @@ impl Actor {
         search: Search,
     ) -> Result<Result<Scouted, Failure>, EngineError> {
         let now = self.upstream.server_not_before();
-        let days = i64::try_from(RESULTS_RETENTION_DAYS).expect("a small constant");
-        let kept = Span::from_secs(days * 86_400);
         let all = search == Search::All;
         let back = if all {
-            kept
+            RESULTS_KEPT
         } else {
             // A clock that was set in the meantime is wrong by less than a day.
             let since = self.upstream.now() - self.created_at + Span::from_secs(86_400);
-            since.clamp(Span::ZERO, kept)
+            since.clamp(Span::ZERO, RESULTS_KEPT)
         };
         let mut found = Scouted::default();
         let mut sizes = sizes.to_vec();

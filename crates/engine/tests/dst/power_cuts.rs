@@ -44,8 +44,9 @@ fn case_of(seed: u64, way: &str) -> Option<Case> {
     case.config.faults = Faults::none();
     match way {
         "batch" => {}
-        // What was deleted upstream cannot be downloaded again.
-        "deleted" => case.delete_upstream = true,
+        // What was deleted upstream cannot be downloaded again. The probe's batch is deleted while the rest is
+        // under way; the last one only when the output is there.
+        "deleted" => (case.delete_upstream, job.probe) = (true, Some(3)),
         "leftovers" => {
             let rule = "[[rule]]\neffect = 'row_errored'\ncustom_id = '*-0-*'\nevery = 2";
             case.config.faults = Faults::parse(rule).unwrap();

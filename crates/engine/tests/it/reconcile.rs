@@ -37,6 +37,7 @@ fn days(from: &str, to: &str) -> Scope {
 
 fn billed(found: &Reconciliation) -> Usd {
     found
+        .comparison
         .money
         .iter()
         .flatten()
@@ -47,6 +48,7 @@ fn billed(found: &Reconciliation) -> Usd {
 /// The upstream's money less ours.
 pub(crate) fn residual(found: &Reconciliation) -> Usd {
     found
+        .comparison
         .money
         .iter()
         .flatten()
@@ -62,18 +64,23 @@ fn a_quiet_job_agrees_to_the_token_and_to_the_picodollar() {
         let manifest = finished(lab.live(None));
         let scope = job(&lab, "lab");
         let found = lab.reconcile(scope, &[]);
-        assert_eq!(found.verdict, Verdict::Agrees, "{found:?}");
+        assert_eq!(found.comparison.verdict, Verdict::Agrees, "{found:?}");
         assert_eq!(
             (residual(&found), billed(&found)),
             (Usd::ZERO, manifest.cost_picousd)
         );
         assert_eq!(billed(&found), lab.bill());
         assert_eq!(
-            (found.answers, found.unread.len(), found.jobs.len()),
+            (
+                found.comparison.answers,
+                found.comparison.unread.len(),
+                found.jobs.len()
+            ),
             (60, 0, 1)
         );
         let tokens = |class| -> u64 {
             found
+                .comparison
                 .tokens
                 .iter()
                 .map(|line| line.upstream.get(class))
@@ -84,7 +91,7 @@ fn a_quiet_job_agrees_to_the_token_and_to_the_picodollar() {
             tokens(Class::Write5m) + tokens(Class::Write1h),
             manifest.cache_write_tokens
         );
-        assert!(found.days_off.is_empty() && found.allowed.is_empty());
+        assert!(found.comparison.days_off.is_empty() && found.comparison.allowed.is_empty());
     }
 }
 
@@ -105,11 +112,15 @@ fn lost_answers_are_what_the_upstream_has_more() {
     assert!(audit.sync_lost > Usd::ZERO);
     let scope = job(&lab, "lab");
     let found = lab.reconcile(scope, &[]);
-    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!(found.comparison.verdict, Verdict::Explained, "{found:?}");
     assert_eq!(residual(&found), audit.sync_lost);
-    assert_eq!(found.allowed[&Held::Unknown], manifest.unknown_picousd);
+    assert_eq!(
+        found.comparison.allowed[&Held::Unknown],
+        manifest.unknown_picousd
+    );
     assert!(
         found
+            .comparison
             .tokens
             .iter()
             .all(|line| line.finding == Finding::Unknown)
@@ -122,9 +133,12 @@ pub(crate) fn is_explained(lab: &mut Lab) {
     // The upstream stumbles over its reports too; then they are asked for again.
     let mut tries = (0..20).map(|_| lab.try_to_reconcile(scope.clone(), &[]));
     let found = tries.find_map(Result::ok).unwrap();
-    let fine = matches!(found.verdict, Verdict::Agrees | Verdict::Explained);
+    let fine = matches!(
+        found.comparison.verdict,
+        Verdict::Agrees | Verdict::Explained
+    );
     assert!(fine, "{found:?}");
-    let allowed: Usd = found.allowed.values().copied().sum();
+    let allowed: Usd = found.comparison.allowed.values().copied().sum();
     assert!(residual(&found) <= allowed, "{found:?}");
 }
 
@@ -196,28 +210,33 @@ fn the_traffic_of_others_is_told_apart_and_left_out_by_their_key() {
     let found = lab.reconcile(scope, &[]);
     assert!(
         found
+            .comparison
             .tokens
             .iter()
             .all(|line| line.finding == Finding::Equal)
     );
-    assert_eq!(found.verdict, Verdict::OtherTraffic, "{found:?}");
+    assert_eq!(found.comparison.verdict, Verdict::OtherTraffic, "{found:?}");
     assert_eq!(residual(&found), lab.bill() - manifest.cost_picousd);
-    assert_eq!(found.days_off.len(), 1);
+    assert_eq!(found.comparison.days_off.len(), 1);
     let month = lab.reconcile(days("2026-11-01", "2026-12-01"), &[]);
-    assert_eq!(month.verdict, Verdict::OtherTraffic);
+    assert_eq!(month.comparison.verdict, Verdict::OtherTraffic);
     assert!(
         month
+            .comparison
             .tokens
             .iter()
             .all(|line| line.finding == Finding::OtherTraffic)
     );
 
     let month = lab.reconcile(days("2026-11-01", "2026-12-01"), &ours);
-    assert_eq!((month.verdict, month.money), (Verdict::Agrees, None));
+    assert_eq!(
+        (month.comparison.verdict, month.comparison.money),
+        (Verdict::Agrees, None)
+    );
     // A month in which nothing was done has nothing to compare.
     let before = lab.reconcile(days("2026-10-01", "2026-11-01"), &[]);
     assert_eq!(
-        (before.verdict, before.tokens),
+        (before.comparison.verdict, before.comparison.tokens),
         (Verdict::Agrees, Vec::new())
     );
 }
@@ -255,21 +274,21 @@ fn more_than_the_upstream_has_is_a_defect_once_the_reports_are_complete() {
     let scope = job(&lab, "lab");
     lengthen_an_answer(&lab, &scope);
     let found = lab.reconcile(scope.clone(), &[]);
-    assert_eq!(found.verdict, Verdict::NotYet, "{found:?}");
-    assert!(found.complete_from.unwrap() > found.asked_at);
+    assert_eq!(found.comparison.verdict, Verdict::NotYet, "{found:?}");
+    assert!(found.comparison.complete_from.unwrap() > found.comparison.asked_at);
     lab.wait(Duration::from_secs(301));
     let found = lab.reconcile(scope, &[]);
-    assert_eq!(found.verdict, Verdict::Defect, "{found:?}");
+    assert_eq!(found.comparison.verdict, Verdict::Defect, "{found:?}");
     assert!(residual(&found) < Usd::ZERO);
-    assert_eq!(found.days_off.len(), 1);
+    assert_eq!(found.comparison.days_off.len(), 1);
     // Calls of a moment ago do not hide it.
     lab.wait(Duration::from_secs(3_600));
     "later".clone_into(&mut lab.spec.name);
     (lab.spec.need, lab.spec.overwrite) = (Need::Seconds, true);
     finished(lab.live(None));
     let found = lab.reconcile(days("2026-11-01", "2026-12-01"), &[]);
-    assert!(found.complete_from.unwrap() > found.asked_at);
-    assert_eq!(found.verdict, Verdict::Defect, "{found:?}");
+    assert!(found.comparison.complete_from.unwrap() > found.comparison.asked_at);
+    assert_eq!(found.comparison.verdict, Verdict::Defect, "{found:?}");
 }
 
 #[test]
@@ -283,11 +302,14 @@ fn answers_that_are_gone_are_taken_from_the_ledger_and_named() {
     let dir = lab.data_dir().join("jobs").join(record.id.as_str());
     std::fs::remove_dir_all(dir.join("results")).unwrap();
     let found = lab.reconcile(scope, &[]);
-    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
-    assert_eq!(found.allowed[&Held::Unread], manifest.cost_picousd);
+    assert_eq!(found.comparison.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!(
+        found.comparison.allowed[&Held::Unread],
+        manifest.cost_picousd
+    );
     assert_eq!(residual(&found), manifest.cost_picousd);
     assert!(
-        !found.unread.is_empty() && found.unread[0].contains("results"),
+        !found.comparison.unread.is_empty() && found.comparison.unread[0].contains("results"),
         "{found:?}"
     );
 }
@@ -305,7 +327,10 @@ fn a_job_across_the_end_of_a_month_is_missed_in_neither() {
         let mut sum = Usd::ZERO;
         for (from, to) in [("2026-11-01", "2026-12-01"), ("2026-12-01", "2027-01-01")] {
             let found = lab.reconcile(days(from, to), &[]);
-            let fine = matches!(found.verdict, Verdict::Agrees | Verdict::Explained);
+            let fine = matches!(
+                found.comparison.verdict,
+                Verdict::Agrees | Verdict::Explained
+            );
             assert!(fine, "{found:?}");
             sum += billed(&found);
         }

@@ -54,7 +54,10 @@ fn a_restored_backup_takes_back_what_has_ended_since() {
     assert_eq!(lab.bill(), paid, "nothing is paid again");
     assert_eq!(manifest.cost_picousd, paid - before);
     let scope = job(&lab, "lab");
-    assert_eq!(lab.reconcile(scope, &[]).verdict, Verdict::Agrees);
+    assert_eq!(
+        lab.reconcile(scope, &[]).comparison.verdict,
+        Verdict::Agrees
+    );
     assert_eq!(
         (manifest.waste_picousd, manifest.wasted.len()),
         (Usd::ZERO, 0)
@@ -81,8 +84,11 @@ fn what_a_restored_backup_pays_twice_is_told_to_the_picodollar() {
     );
     let scope = job(&lab, "lab");
     let found = lab.reconcile(scope, &[]);
-    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
-    assert_eq!(found.allowed[&Held::Wasted], manifest.waste_picousd);
+    assert_eq!(found.comparison.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!(
+        found.comparison.allowed[&Held::Wasted],
+        manifest.waste_picousd
+    );
     assert_eq!(residual(&found), manifest.waste_picousd);
     // It stays told, once, when the last step is done again.
     lab.reopen_job();
@@ -159,8 +165,8 @@ fn a_deadline_that_is_worth_more_than_a_batch_in_doubt_is_kept() {
     assert_eq!(manifest.wasted.len(), 0);
     let scope = job(&lab, "lab");
     let found = lab.reconcile(scope, &[]);
-    assert_eq!(found.verdict, Verdict::Explained, "{found:?}");
-    assert_eq!((residual(&found), found.unread.len()), (over, 0));
+    assert_eq!(found.comparison.verdict, Verdict::Explained, "{found:?}");
+    assert_eq!((residual(&found), found.comparison.unread.len()), (over, 0));
 }
 
 #[test]
