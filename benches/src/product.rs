@@ -113,6 +113,7 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         budget: None,
         zero_data_retention: false,
         delete_upstream: false,
+        priority: 0,
         kept_for: None,
         betas: Vec::new(),
         output: PathBuf::from("unused.jsonl"),

@@ -130,6 +130,10 @@ pub(crate) struct RunArgs {
     /// Send so many rows first, and plan the others by what those cost
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) probe: Option<u32>,
+    /// Of jobs that wait for room in the API's queue of batches the highest goes first, then the
+    /// earliest deadline [default: as in the job file, or 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i16>,
     /// Where the answers go [default: as in the job file, or <INPUT>.out.jsonl beside the input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -14,11 +14,12 @@ use offpeak_engine::start::Engine;
 use crate::commands::open_store;
 use crate::error::ExpectedError;
 use crate::settings::UpstreamSettings;
-use crate::simulated::Simulation;
+use crate::simulated::{self, Simulation};
 
 /// A client, the clock it lives by, and the seed of its dice.
 pub(crate) struct Connection {
     client: Client,
+    admin: Option<Client>,
     clock: Clock,
     seed: u64,
     /// The world at the other end, if it is one of ours.
@@ -29,8 +30,16 @@ impl Connection {
     /// Nothing is sent yet. With a simulated upstream, call it in a runtime whose time is paused.
     pub(crate) fn open(upstream: UpstreamSettings) -> Result<Self, ExpectedError> {
         Ok(match upstream {
-            UpstreamSettings::Api { base_url, auth } => Self {
-                client: Client::https(base_url, auth, Options::default())?,
+            UpstreamSettings::Api {
+                base_url,
+                auth,
+                admin,
+            } => Self {
+                client: Client::https(base_url.clone(), auth, Options::default())?,
+                admin: match admin {
+                    Some(key) => Some(Client::https(base_url, key, Options::default())?),
+                    None => None,
+                },
                 clock: Clock::system(),
                 seed: entropy(),
                 simulation: None,
@@ -38,7 +47,8 @@ impl Connection {
             UpstreamSettings::Simulated { seed, faults } => {
                 let simulation = Simulation::begin(seed, faults);
                 Self {
-                    client: simulation.client(),
+                    client: simulation.client(simulated::KEY),
+                    admin: Some(simulation.client(simulated::ADMIN_KEY)),
                     clock: simulation.clock,
                     seed,
                     simulation: Some(simulation),
@@ -56,6 +66,7 @@ impl Connection {
         Ok(Engine {
             store: Arc::new(open_store(&data_dir)?),
             client: self.client.clone(),
+            admin: self.admin.clone(),
             clock: self.clock,
             book,
             data_dir,

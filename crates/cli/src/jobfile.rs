@@ -51,6 +51,7 @@ const KEYS: &Places = &[
             "zero_data_retention",
             "on_unknown",
             "delete_upstream",
+            "priority",
             "keep",
         ],
     ),
@@ -84,6 +85,7 @@ pub(crate) struct JobFile {
     pub(crate) zero_data_retention: bool,
     pub(crate) on_unknown: OnUnknown,
     pub(crate) delete_upstream: bool,
+    pub(crate) priority: i16,
     pub(crate) kept_for: Option<Span>,
     pub(crate) on_invalid: Option<OnInvalid>,
     pub(crate) reuse: Reuse,
@@ -144,6 +146,10 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
         zero_data_retention: flag("zero_data_retention")?,
         on_unknown: limits.as_ref().map_or(Ok(OnUnknown::Wait), on_unknown)?,
         delete_upstream: flag("delete_upstream")?,
+        priority: limits
+            .as_ref()
+            .map_or(Ok(None), |l| l.rank("priority"))?
+            .unwrap_or(0),
         kept_for: limits.as_ref().map_or(Ok(None), kept_for)?,
         on_invalid: on_invalid(&top)?,
         reuse: match top.section("reuse")? {

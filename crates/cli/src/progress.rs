@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offpeak_client::clock::Clock;
+use offpeak_core::job::queue::Full;
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -43,6 +44,8 @@ struct View {
     rows: u64,
     cost: Usd,
     wait: Option<Span>,
+    /// Why a shard waits for room in the upstream's queue.
+    full: Option<Full>,
     /// Why the upstream cannot be used just now.
     trouble: Option<String>,
 }
@@ -126,6 +129,7 @@ impl View {
                 (self.done, self.rows, self.cost) = (done, of, tally.cost);
             }
             Progress::Waiting { now, until } => self.wait = Some(until - now),
+            Progress::Queue { full } => self.full = full,
             Progress::Trouble { message } => self.trouble = Some(message),
         }
     }
@@ -173,6 +177,10 @@ impl View {
         for (words, shards) in self.under_way() {
             text.push_str(&format!(" · {shards} {words}"));
         }
+        if let Some(full) = &self.full {
+            text.push_str(" · ");
+            text.push_str(&waiting_for_room(full));
+        }
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(
                 " · trouble upstream ({trouble}), it is tried again"
@@ -207,9 +215,28 @@ impl View {
     }
 }
 
+fn waiting_for_room(full: &Full) -> String {
+    let ahead = match full.ahead {
+        0 => String::new(),
+        1 => ", and 1 job goes first".to_owned(),
+        jobs => format!(", and {jobs} jobs go first"),
+    };
+    match full.fill {
+        Some(fill) => format!(
+            "{} rows wait for room: the API's queue has {} of {}{ahead}",
+            full.rows, fill.rows, fill.limit
+        ),
+        None => format!(
+            "{} rows wait for their turn in the API's queue{ahead}",
+            full.rows
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use offpeak_core::job::outcome::Tally;
+    use offpeak_core::job::queue::Fill;
     use offpeak_core::job::shard::ShardRole;
 
     use super::*;
@@ -256,6 +283,20 @@ mod tests {
             view.line(),
             "20 of 50 rows · $0.25 so far · 1 waiting to be sent · 2 at work upstream · next look in 1m 00s"
         );
+        let fill = Some(Fill {
+            rows: 190_000,
+            limit: 200_000,
+        });
+        let full = Some(Full {
+            rows: 50_000,
+            fill,
+            ahead: 1,
+        });
+        view.take(Progress::Queue { full });
+        let waits =
+            "50000 rows wait for room: the API's queue has 190000 of 200000, and 1 job goes first";
+        assert!(view.line().contains(waits), "{}", view.line());
+        view.take(Progress::Queue { full: None });
         view.take(shard(0, "settled"));
         assert!(
             view.line().ends_with("1 at work upstream"),

@@ -119,8 +119,16 @@ pub(crate) struct RunSettings {
 /// Where the calls go.
 #[derive(Debug)]
 pub(crate) enum UpstreamSettings {
-    Api { base_url: BaseUrl, auth: Auth },
-    Simulated { seed: u64, faults: bool },
+    Api {
+        base_url: BaseUrl,
+        auth: Auth,
+        /// The admin key, if there is one: it may ask for the limit of the queue.
+        admin: Option<Auth>,
+    },
+    Simulated {
+        seed: u64,
+        faults: bool,
+    },
 }
 
 impl UpstreamSettings {
@@ -139,6 +147,7 @@ impl UpstreamSettings {
         Ok(Self::Api {
             base_url: base_url(url, env)?,
             auth: auth(env)?,
+            admin: env.admin_key.clone().map(Auth::ApiKey),
         })
     }
 }
@@ -158,6 +167,9 @@ impl RunSettings {
         let mut spec = job_spec(&args.job)?;
         if let Some(output) = args.output {
             spec.output = output;
+        }
+        if let Some(priority) = args.priority {
+            spec.priority = i64::from(priority);
         }
         for beta in args.betas {
             if !spec.betas.contains(&beta) {
@@ -259,6 +271,7 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         budget: args.budget.or(file.budget),
         zero_data_retention: file.zero_data_retention,
         delete_upstream: file.delete_upstream,
+        priority: i64::from(file.priority),
         kept_for: file.kept_for,
         betas: file.betas,
         output,
@@ -310,6 +323,7 @@ fn bare(input: &Path) -> JobFile {
         zero_data_retention: false,
         on_unknown: OnUnknown::Wait,
         delete_upstream: false,
+        priority: 0,
         kept_for: None,
         on_invalid: None,
         reuse: Reuse::default(),

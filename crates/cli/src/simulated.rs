@@ -17,6 +17,9 @@ use offpeak_sim::{Config, Faults, World};
 /// A key that the simulator takes, as it takes any.
 pub(crate) const KEY: &str = "sk-ant-simulated";
 
+/// Another that it takes for that of an administrator.
+pub(crate) const ADMIN_KEY: &str = "sk-ant-admin-simulated";
+
 /// When simulated runs begin: the day that the prices were read, the one day on which every model
 /// of the book that can be called has a price.
 pub(crate) fn start() -> Timestamp {
@@ -56,14 +59,14 @@ impl Simulation {
     }
 
     /// A client whose every connection leads into the world.
-    pub(crate) fn client(&self) -> Client {
+    pub(crate) fn client(&self, key: &str) -> Client {
         let clock = self.clock;
         let upstream = Upstream::new(Arc::clone(&self.world), Arc::new(move || clock.now()));
         let connect: Connector = Arc::new(move || -> BoxFuture<_> {
             let stream: Box<dyn Io> = Box::new(upstream.connect());
             Box::pin(async move { Ok(stream) })
         });
-        let key = Auth::ApiKey(SecretString::from(KEY));
+        let key = Auth::ApiKey(SecretString::from(key));
         Client::over(connect, BaseUrl::anthropic(), key, Options::default())
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Leaves out when to do anything.
 
+mod queue;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +20,7 @@ use offpeak_wire::error::ErrorKind;
 use offpeak_wire::limits::MAX_TOKENS_UNSTREAMED;
 use offpeak_wire::stream::asked;
 
+use self::queue::QueueLimit;
 use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::facts::JobFacts;
@@ -45,6 +47,7 @@ pub(crate) struct Actor {
     budget: Option<Usd>,
     spool: SpoolDir,
     upstream: Upstream,
+    limit: QueueLimit,
     journal: JournalWriter,
     recovered: BTreeMap<ShardNo, Arc<Recovered>>,
     /// How often a search could not read whose batch it is.
@@ -63,6 +66,7 @@ impl Actor {
         let betas = job.settings.betas.clone();
         Self {
             upstream: Upstream::new(engine.client.clone(), betas, engine.clock),
+            limit: QueueLimit::default(),
             journal: JournalWriter::start(job.spool.clone()),
             engine,
             job: job.record.id.clone(),
@@ -94,6 +98,10 @@ impl Actor {
             Act::Scout { rows, search } => {
                 let scouted = self.look_for_ourselves(&rows, search).await?;
                 Ok(Event::Scouted(scouted))
+            }
+            Act::LookAtQueue(no) => {
+                let seen = self.look_at_queue().await?;
+                Ok(Event::QueueSeen { shard: no, seen })
             }
             Act::Prepare(no) => self.prepare(no, about()).await,
             Act::Submit(no) => {

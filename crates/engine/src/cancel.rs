@@ -69,6 +69,7 @@ fn open(
         past_guard: true,
         expired_to_sync: false,
         delete_upstream: facts.limits.delete_upstream,
+        priority: 0,
         kept_for: facts.limits.kept_for,
     };
     let settled = |shard: &Shard| matches!(shard.state, ShardState::Settled(_));

@@ -1,6 +1,7 @@
 //! What a run tells while it works: facts, not prose. Terminals, logs and tests are its consumers.
 
 use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::queue::Full;
 use offpeak_core::job::shard::{ShardNo, ShardRole};
 use offpeak_core::price::Lane;
 use offpeak_core::units::Timestamp;
@@ -45,6 +46,11 @@ pub enum Progress {
         of: u64,
         /// Sums over the settled shards.
         tally: Box<Tally>,
+    },
+    /// A shard waits for room in the upstream's queue, or none does any longer.
+    Queue {
+        /// Why, if one does.
+        full: Option<Full>,
     },
     /// The upstream cannot be reached, or refuses for now; it is tried again.
     Trouble {

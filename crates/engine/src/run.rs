@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use offpeak_core::job::event::{Event, Stop, Write};
 use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::queue::Full;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::job::{Facts, Machine, Status, Step};
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -93,6 +94,8 @@ pub(crate) struct Driver<'a> {
     dice: Box<dyn FnMut() -> f64 + Send>,
     report: Report,
     rows_done: u64,
+    /// Why the job waits for room in the upstream's queue, as it was told.
+    full: Option<Full>,
     /// The machine knows that the user wants to stop.
     interrupted: bool,
 }
@@ -134,6 +137,7 @@ impl<'a> Driver<'a> {
             cancel: job.facts.cancel,
             probing: job.facts.probing,
             delete_upstream: job.settings.delete_upstream,
+            priority: job.settings.priority,
         };
         let actor = Actor::new(job, recovered);
         let machine = Machine::new(facts, shards, progress, now);
@@ -148,6 +152,7 @@ impl<'a> Driver<'a> {
             dice,
             report,
             rows_done: 0,
+            full: None,
             interrupted: false,
         })
     }
@@ -218,6 +223,7 @@ impl<'a> Driver<'a> {
             self.acts.spawn(Arc::clone(&self.actor).perform(act, shard));
         }
         self.tell_rows();
+        self.tell_of_the_queue();
         if let Some(message) = self.actor.take_trouble() {
             (self.report)(Progress::Trouble { message });
         }
@@ -239,6 +245,14 @@ impl<'a> Driver<'a> {
         }
     }
 
+    fn tell_of_the_queue(&mut self) {
+        let full = self.machine.waits_for_room();
+        if full != self.full {
+            self.full = full;
+            (self.report)(Progress::Queue { full });
+        }
+    }
+
     fn tell_rows(&mut self) {
         let tally = self.machine.tally();
         let done = self.job.facts.done(tally.outcomes.total());
@@ -255,7 +269,8 @@ fn act_shard(machine: &Machine, act: &offpeak_core::job::Act) -> Option<Shard> {
     use offpeak_core::job::Act;
     let no = match act {
         Act::Scout { .. } | Act::Weigh(_) => return None,
-        Act::Prepare(no)
+        Act::LookAtQueue(no)
+        | Act::Prepare(no)
         | Act::Submit(no)
         | Act::List(no, _)
         | Act::Poll(no, _)

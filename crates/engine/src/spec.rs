@@ -24,6 +24,8 @@ pub struct JobSpec {
     pub zero_data_retention: bool,
     /// Each batch is deleted upstream once its answers are here, whole and durable.
     pub delete_upstream: bool,
+    /// Of jobs that wait for room in the upstream's queue the one with the highest goes first; 0 is usual.
+    pub priority: i64,
     /// How long requests and answers stay on this disk once the job has finished; `None` until
     /// somebody purges them.
     pub kept_for: Option<Span>,

@@ -46,6 +46,8 @@ pub struct Engine {
     pub store: Arc<Store>,
     /// The upstream.
     pub client: Client,
+    /// The same upstream with an admin key, if there is one: for the limit of its queue.
+    pub admin: Option<Client>,
     /// The clock.
     pub clock: Clock,
     /// The prices.
@@ -126,6 +128,8 @@ pub struct Settings {
     pub on_unknown: OnUnknown,
     /// Batches are deleted upstream once their answers are here.
     pub delete_upstream: bool,
+    /// The higher goes first where jobs wait for room in the upstream's queue.
+    pub priority: i64,
     /// How long requests and answers stay on this disk once the job has finished.
     pub kept_for: Option<Span>,
     /// See [`Choice::past_guard`].
@@ -145,6 +149,7 @@ impl Settings {
             zero_data_retention: spec.zero_data_retention,
             on_unknown: spec.on_unknown,
             delete_upstream: spec.delete_upstream,
+            priority: spec.priority,
             kept_for: spec.kept_for,
             past_guard: choice.past_guard,
             expired_to_sync: choice.expired_to_sync,

@@ -178,7 +178,8 @@ pub(crate) fn stream_body(spool: SpoolDir, job: JobId, shard: Shard, len: u64) -
     Body::Stream { len, chunks }
 }
 
-/// The first rows of a shard that fit: into `worst` of money, or into half of its bytes.
+/// The first rows of a shard that fit: into `worst` of money, or into half of the bytes of its requests; of two
+/// rows or more these are never all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Fit {
     pub(crate) rows: u32,
@@ -188,6 +189,11 @@ pub(crate) struct Fit {
 
 /// Finds out how many first rows of a shard fit. With none, `worst` is what the first one needs.
 pub(crate) fn fit(spool: &SpoolDir, shard: &Shard, worst: Option<Usd>) -> Result<Fit, SpoolError> {
+    let half = match worst {
+        Some(_) => 0,
+        // Not of `shard.bytes`: what those are beyond the requests is not in proportion once it was cut before.
+        None => request_bytes(spool, shard)? / 2,
+    };
     let mut sums = Fit::default();
     for reference in RefsReader::open(spool, shard.rows)? {
         let reference = reference?;
@@ -195,7 +201,7 @@ pub(crate) fn fit(spool: &SpoolDir, shard: &Shard, worst: Option<Usd>) -> Result
         let bytes = u64::from(reference.request_len);
         let over = match worst {
             Some(most) => sums.worst + row > most,
-            None => sums.rows > 0 && sums.bytes + bytes > shard.bytes / 2,
+            None => sums.rows > 0 && sums.bytes + bytes > half,
         };
         if over {
             if sums.rows == 0 {
@@ -208,6 +214,15 @@ pub(crate) fn fit(spool: &SpoolDir, shard: &Shard, worst: Option<Usd>) -> Result
         sums.bytes += bytes;
     }
     Ok(sums)
+}
+
+/// Bytes of all requests of a shard.
+fn request_bytes(spool: &SpoolDir, shard: &Shard) -> Result<u64, SpoolError> {
+    let mut bytes = 0;
+    for reference in RefsReader::open(spool, shard.rows)? {
+        bytes += u64::from(reference?.request_len);
+    }
+    Ok(bytes)
 }
 
 /// Most that a row can cost on the lane of its shard.

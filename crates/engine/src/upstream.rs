@@ -139,7 +139,7 @@ impl Upstream {
         Ok(answer)
     }
 
-    fn note_trouble(&self, message: String) {
+    pub(crate) fn note_trouble(&self, message: String) {
         *self.trouble.lock().expect("nothing panics in here") = Some(message);
     }
 

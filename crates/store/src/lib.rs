@@ -6,6 +6,7 @@
 
 mod error;
 mod job;
+mod line;
 mod observation;
 mod open;
 mod shard;

@@ -20,11 +20,12 @@ fn migrations() -> Migrations<'static> {
         M::up(include_str!("schema_1.sql")),
         M::up(include_str!("schema_2.sql")),
         M::up(include_str!("schema_3.sql")),
+        M::up(include_str!("schema_4.sql")),
     ])
 }
 
 /// Schema version that this program writes.
-const KNOWN: u32 = 3;
+const KNOWN: u32 = 4;
 
 impl Store {
     /// Opens or creates the store at `path`. Every commit is durable when it returns.

@@ -10,6 +10,7 @@ use offpeak_wire::batch::BatchId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
+use crate::line::put_in_line;
 use crate::observation::observe;
 use crate::open::Store;
 use crate::waste::{is_waste, put_waste};
@@ -48,6 +49,7 @@ impl Store {
             match write {
                 Write::Shard { expect, shard } => put_shard(&transaction, job, *expect, shard)?,
                 Write::Ledger(entry) => append(&transaction, job, at, entry)?,
+                Write::InLine(waiter) => put_in_line(&transaction, job, at, waiter.as_ref())?,
                 Write::Waste { batch, cost } => put_waste(&transaction, job, batch, *cost)?,
                 Write::Observed { shard, observed } => {
                     observe(&transaction, job, at, *shard, observed)?;

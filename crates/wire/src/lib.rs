@@ -10,6 +10,7 @@ pub mod error;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod rate_limits;
 pub mod report;
 pub mod request;
 pub mod result;

@@ -51,6 +51,7 @@ pub(crate) fn reconcile(args: ReconcileArgs, settings: &Settings) -> Result<Exit
     let engine = Engine {
         store: Arc::new(store),
         client: Client::https(base_url, admin_key(&settings.env)?, options)?,
+        admin: None,
         clock: Clock::system(),
         book: settings.book()?,
         data_dir: settings.data_dir(false)?,

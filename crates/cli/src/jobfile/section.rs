@@ -189,6 +189,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A whole number that may be negative.
+    pub(super) fn rank(&self, key: &str) -> Result<Option<i16>, ExpectedError> {
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
+        let wanted = "a whole number without quotes";
+        let DeValue::Integer(number) = value.get_ref() else {
+            return Err(self.wrong_type(key, wanted, "10", value.get_ref()));
+        };
+        let rank = i16::from_str_radix(number.as_str(), number.radix());
+        rank.map(Some).map_err(|_| {
+            self.error(key, "must be between -32768 and 32767")
+                .hint(format!("set `{key}` to such a number, e.g. {key} = 10"))
+        })
+    }
+
     /// An amount of US dollars: a decimal in quotes, or a whole number.
     pub(super) fn usd(&self, key: &str) -> Result<Option<Usd>, ExpectedError> {
         let Some(value) = self.table.get(key) else {

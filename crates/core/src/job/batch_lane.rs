@@ -12,6 +12,7 @@ use crate::job::event::{
 };
 use crate::job::machine::{Machine, Step, is_fatal, not_ours};
 use crate::job::pace::Dice;
+use crate::job::queue::Standing;
 use crate::job::retry::{backoff, share};
 use crate::job::shard::{Collection, Doubt, Intent, Proof, ShardNo, ShardState, Upstream};
 use crate::price::Lane;
@@ -96,6 +97,7 @@ impl Machine {
     }
 
     pub(crate) fn advance_batches(&mut self, now: Timestamp, out: &mut Step) {
+        self.leave_line(out);
         let numbers: Vec<ShardNo> = self.shards.keys().copied().collect();
         for no in numbers {
             let live = self.live(no);
@@ -103,7 +105,7 @@ impl Machine {
                 continue;
             }
             let act = match &live.shard.state {
-                ShardState::Planned => self.submission(now, no),
+                ShardState::Planned => self.submission(now, no, out),
                 ShardState::Collected(_) if !self.is_hard_stop() => {
                     let settling = |s: &ShardState| matches!(s, ShardState::Collected(_));
                     self.fewer_than(SETTLED_AT_ONCE, settling)
@@ -139,7 +141,7 @@ impl Machine {
     }
 
     /// The first act towards submitting a planned shard, if it may go now.
-    fn submission(&mut self, now: Timestamp, no: ShardNo) -> Option<Act> {
+    fn submission(&mut self, now: Timestamp, no: ShardNo, out: &mut Step) -> Option<Act> {
         let live = self.live(no);
         let waits = live.shard.after.is_some();
         let submitting =
@@ -176,7 +178,7 @@ impl Machine {
                 let pico = room.pico().max(0) / if doubled { 2 } else { 1 };
                 Some(Act::Measure(no, Some(Usd::from_pico(pico))))
             }
-            _ => Some(Act::Prepare(no)),
+            _ => self.look_at_queue(now, no, out),
         }
     }
 
@@ -250,9 +252,12 @@ impl Machine {
             } => {
                 self.withdraw(no, out);
                 match kind {
-                    ErrorKind::RateLimit | ErrorKind::Conflict => {
+                    // The queue may be full; then those behind this job are not to go before it.
+                    ErrorKind::RateLimit => {
                         self.batch_pause.failed(now, retry_after, dice);
+                        self.stand_in_line(no, Standing::Waiting, out);
                     }
+                    ErrorKind::Conflict => self.batch_pause.failed(now, retry_after, dice),
                     ErrorKind::RequestTooLarge if self.live(no).shard.rows.len() > 1 => {
                         self.live_mut(no).busy = true;
                         out.acts.push(Act::Measure(no, None));

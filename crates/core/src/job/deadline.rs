@@ -21,7 +21,7 @@ impl Machine {
         })
     }
 
-    fn rows_not_ended(&self) -> u64 {
+    pub(crate) fn rows_not_ended(&self) -> u64 {
         let not_ended = |state: &ShardState| {
             matches!(
                 state,

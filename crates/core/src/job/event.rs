@@ -7,6 +7,7 @@ use offpeak_wire::message::StopReason;
 
 use crate::job::account::Account;
 use crate::job::outcome::Tally;
+use crate::job::queue::{QueueSeen, Waiter};
 use crate::job::shard::{RowRange, Shard, ShardNo, Upstream};
 use crate::job::speed::Limits;
 use crate::plan::evidence::Observed;
@@ -31,6 +32,13 @@ pub enum Event {
     Woke,
     /// The upstream was searched for batches that carry this job's mark.
     Scouted(Scouted),
+    /// The upstream's queue was looked at, for a shard that wants to go.
+    QueueSeen {
+        /// The shard.
+        shard: ShardNo,
+        /// What was seen.
+        seen: QueueSeen,
+    },
     /// The body of a shard was measured.
     Prepared {
         /// The shard.
@@ -390,6 +398,8 @@ pub enum Write {
     },
     /// A movement of money.
     Ledger(LedgerEntry),
+    /// The job stands in line for room in the upstream's queue, or no longer: for the other jobs.
+    InLine(Option<Waiter>),
     /// A batch of ours that answers no row, so that it is not found again.
     Waste {
         /// The batch.
@@ -459,6 +469,8 @@ pub enum Act {
         /// How far to look.
         search: Search,
     },
+    /// Look at the upstream's queue and at who waits for room in it; answer with `QueueSeen`.
+    LookAtQueue(ShardNo),
     /// Measure the body of a shard; answer with `Prepared`.
     Prepare(ShardNo),
     /// Create the batch, once; answer with `Submitted`.

@@ -15,6 +15,7 @@ use crate::job::deletion::Deleting;
 use crate::job::event::{Act, Event, Stop, Write};
 use crate::job::outcome::Tally;
 use crate::job::pace::{Dice, Pause};
+use crate::job::queue::Line;
 use crate::job::scouting::Scouting;
 use crate::job::shard::{JobId, Shard, ShardNo, ShardState};
 use crate::job::sync_lane::SyncLane;
@@ -55,6 +56,8 @@ pub struct Facts {
     pub probing: bool,
     /// Batches are deleted upstream once their answers are here, whole and durable.
     pub delete_upstream: bool,
+    /// The higher goes first where jobs wait for room in the upstream's queue.
+    pub priority: i64,
 }
 
 /// What becomes, at the last safe moment, of a batch that may exist and may be ours.
@@ -107,6 +110,7 @@ pub struct Machine {
     pub(crate) facts: Facts,
     pub(crate) shards: BTreeMap<ShardNo, Live>,
     pub(crate) batch_pause: Pause,
+    pub(crate) line: Line,
     pub(crate) sync: SyncLane,
     pub(crate) stop: Option<Stop>,
     pub(crate) scouting: Scouting,
@@ -139,6 +143,7 @@ impl Machine {
             facts,
             shards: shards.into_iter().map(|s| (s.no, live(s))).collect(),
             batch_pause: Pause::default(),
+            line: Line::default(),
             sync: SyncLane::default(),
             stop: None,
             scouting,
@@ -193,6 +198,7 @@ impl Machine {
             .map(|l| l.due);
         let others = [
             self.batch_pause.ends(now),
+            self.next_look_at_queue(),
             self.sync.next_timeout(now),
             self.hedge_at().filter(|_| self.stop.is_none()),
             self.canary_until(),
@@ -254,6 +260,7 @@ impl Machine {
                     self.stop_for(stop);
                 }
             }
+            Event::QueueSeen { shard, seen } => self.on_queue_seen(now, shard, &seen, dice, out),
             Event::Prepared { .. }
             | Event::Submitted { .. }
             | Event::Listed { .. }

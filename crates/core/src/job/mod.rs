@@ -13,6 +13,7 @@ pub mod machine;
 pub mod mark;
 pub mod outcome;
 pub mod pace;
+pub mod queue;
 pub mod retry;
 mod scouting;
 mod settlement;

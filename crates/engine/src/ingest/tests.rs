@@ -62,6 +62,7 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         budget: None,
         zero_data_retention: false,
         delete_upstream: false,
+        priority: 0,
         kept_for: None,
         betas: Vec::new(),
         output: dir.join("out.jsonl"),

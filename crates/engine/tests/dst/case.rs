@@ -8,8 +8,8 @@ use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::spec::Need;
 use offpeak_sim::{
-    AnswerMode, Answers, CacheRules, Config, Endpoint, EndpointFaults, Faults, Latency, Profile,
-    ResultFaults, RowFaults,
+    AnswerMode, Answers, CacheRules, Config, Endpoint, EndpointFaults, Faults, Latency, Limits,
+    Profile, ResultFaults, RowFaults,
 };
 
 use crate::dice::Dice;
@@ -34,6 +34,7 @@ pub(crate) struct JobCase {
     pub(crate) probe: Option<u32>,
     pub(crate) past_guard: bool,
     pub(crate) on_unknown: OnUnknown,
+    pub(crate) priority: i64,
     /// From this life on it is given up.
     pub(crate) cancel: Option<(usize, Cancel)>,
     /// The budget of the first life; each stop doubles it.
@@ -81,6 +82,8 @@ pub(crate) struct Case {
     pub(crate) create_works: bool,
     /// Batches are deleted upstream once their answers are here.
     pub(crate) delete_upstream: bool,
+    /// There is an admin key, so that the limit of the upstream's queue is known.
+    pub(crate) sees_the_limit: bool,
 }
 
 const MODEL: &str = "claude-haiku-5-5";
@@ -109,13 +112,7 @@ impl Case {
             .iter()
             .any(|(_, between)| *between == Between::NewDisk)
         {
-            // What follows a probe is planned by the time that is left, so it may be cut otherwise than before,
-            // as with a budget.
-            for job in &mut jobs {
-                if matches!(job.need, Need::Within(_)) {
-                    job.probe = None;
-                }
-            }
+            drop_probes_with_a_deadline(&mut jobs);
             // On a new disk one listing says what an earlier life has made. A batch that was made seconds
             // before the disk was lost and is not listed yet is beyond it: nobody wants every first run
             // of a job to wait five minutes for a second one.
@@ -132,7 +129,12 @@ impl Case {
         let is_restored = lives
             .iter()
             .any(|(_, between)| *between == Between::Restored);
+        if is_restored {
+            drop_probes_with_a_deadline(&mut jobs);
+        }
+        let sees_the_limit = short_queue(seed, &mut config, &mut jobs);
         Self {
+            sees_the_limit,
             delete_upstream: keeps_the_disk && !is_restored && seed % 3 == 1,
             seed,
             config,
@@ -189,6 +191,16 @@ impl Case {
     }
 }
 
+/// What follows a probe is planned by the time that is left. Where that is done a second time, because the first
+/// was forgotten, it may be cut otherwise, as with a budget; then the job stops and says so.
+fn drop_probes_with_a_deadline(jobs: &mut [JobCase]) {
+    for job in jobs {
+        if matches!(job.need, Need::Within(_)) {
+            job.probe = None;
+        }
+    }
+}
+
 /// Lets the power go out in some cases. Drawn apart, so that the others are what they would be without.
 fn power_cuts(seed: u64, lives: &mut Vec<(Crash, Between)>) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x90e4);
@@ -207,6 +219,27 @@ fn power_cuts(seed: u64, lives: &mut Vec<(Crash, Between)>) {
             *between = Between::PowerCut;
         }
     }
+}
+
+/// Of some seeds, the upstream's queue has room for a few rows only; whether its limit can be asked for.
+fn short_queue(seed: u64, config: &mut Config, jobs: &mut [JobCase]) -> bool {
+    let mut dice = Dice(seed.wrapping_mul(0xa076_1d64_78bd_642f) ^ 0x9e0e);
+    if !dice.once_in(4) {
+        return false;
+    }
+    let sees_the_limit = dice.once_in(2);
+    // A shard that is larger than the queue can only be cut where its limit is known. No real queue is so small.
+    let least = if sees_the_limit { 1 } else { 50 };
+    config.limits = Limits {
+        enforced: true,
+        queued_rows: least + u32::try_from(dice.below(60)).unwrap(),
+        spend_cap_usd: None,
+        ..Limits::default()
+    };
+    for job in jobs {
+        job.priority = i64::try_from(dice.below(3)).unwrap() - 1;
+    }
+    sees_the_limit
 }
 
 /// Of some seeds, a life after the first one ends with a backup put back, if its disk is otherwise as it was.
@@ -335,6 +368,7 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
             .once_in(8)
             .then(|| 1 + u32::try_from(dice.below(5)).unwrap()),
         past_guard: !dice.once_in(4),
+        priority: 0,
         on_unknown: if number % 2 == 1 {
             OnUnknown::Deadline
         } else {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::case::{Between, Case, Crash};
 use crate::dice::Dice;
 use crate::directory::copy;
-use crate::disk::{self, KEY};
+use crate::disk::{self, ADMIN_KEY, KEY};
 use crate::life::{Seen, Trigger, job};
 use crate::power::{Forgets, Power};
 
@@ -403,6 +403,7 @@ impl State<'_> {
             budget,
             zero_data_retention: false,
             delete_upstream: self.case.delete_upstream,
+            priority: job.priority,
             kept_for: None,
             betas: Vec::new(),
             output: self.output(number),
@@ -439,8 +440,12 @@ impl State<'_> {
                 Ok(Box::new(upstream.connect()) as Box<dyn Io>)
             })
         });
-        let auth = Auth::ApiKey(SecretString::from(KEY.to_owned()));
-        let client = Client::over(connect, BaseUrl::anthropic(), auth, Options::default());
+        let client_of = |key: &str| {
+            let auth = Auth::ApiKey(SecretString::from(key.to_owned()));
+            let connect = Arc::clone(&connect);
+            Client::over(connect, BaseUrl::anthropic(), auth, Options::default())
+        };
+        let (client, admin) = (client_of(KEY), client_of(ADMIN_KEY));
         let mut book = Book::embedded().clone();
         if self.sabotage == Sabotage::WrongPrices {
             let text = include_str!("../../../../data/prices.toml");
@@ -453,6 +458,7 @@ impl State<'_> {
         Engine {
             store: Arc::new(Store::open(&data_dir.join("jobs.db")).unwrap()),
             client,
+            admin: self.case.sees_the_limit.then_some(admin),
             clock,
             book: Arc::new(book),
             data_dir,

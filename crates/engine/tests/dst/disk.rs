@@ -3,8 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-/// The key of the campaign, which may stand nowhere.
+/// The keys of the campaign, which may stand nowhere.
 pub(crate) const KEY: &str = "sk-ant-api03-campaign-0123456789";
+pub(crate) const ADMIN_KEY: &str = "sk-ant-admin01-campaign-0123456789";
+
+/// What they have in common.
+const SECRET: &str = "campaign-0123456789";
 
 /// A new directory.
 pub(crate) fn dir() -> tempfile::TempDir {
@@ -25,8 +29,8 @@ pub(crate) fn files_with_key(root: &Path) -> Vec<PathBuf> {
             } else {
                 let bytes = std::fs::read(&path).unwrap();
                 let has_key = bytes
-                    .windows(KEY.len())
-                    .any(|window| window == KEY.as_bytes());
+                    .windows(SECRET.len())
+                    .any(|window| window == SECRET.as_bytes());
                 found.extend(has_key.then_some(path));
             }
         }

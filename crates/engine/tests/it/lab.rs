@@ -44,6 +44,7 @@ use crate::dice::Dice;
 const START: i64 = 1_795_305_600_000_000;
 
 const KEY: &str = "sk-ant-api03-laboratory";
+const ADMIN_KEY: &str = "sk-ant-admin01-laboratory";
 
 pub(crate) struct Lab {
     dir: tempfile::TempDir,
@@ -56,6 +57,8 @@ pub(crate) struct Lab {
     pub(crate) probe: Option<u32>,
     /// The key in use; each has a workspace of its own.
     pub(crate) key: &'static str,
+    /// There is an admin key, so that the limit of the upstream's queue is known.
+    pub(crate) sees_the_limit: bool,
     /// The next life gives the job up.
     pub(crate) cancel: Option<Cancel>,
     /// A life crashes when a shard was committed in this state, before anything follows from it.
@@ -89,6 +92,7 @@ impl Lab {
             budget: None,
             zero_data_retention: false,
             delete_upstream: false,
+            priority: 0,
             kept_for: None,
             betas: Vec::new(),
             output: dir.path().join("out.jsonl"),
@@ -111,6 +115,7 @@ impl Lab {
             choice,
             probe: None,
             key: KEY,
+            sees_the_limit: false,
             cancel: None,
             crash_in: None,
             seed,
@@ -249,7 +254,7 @@ impl Lab {
         scope: Scope,
         api_keys: &[String],
     ) -> Result<Reconciliation, ReconcileError> {
-        let key = std::mem::replace(&mut self.key, "sk-ant-admin01-laboratory");
+        let key = std::mem::replace(&mut self.key, ADMIN_KEY);
         let keys = api_keys.to_vec();
         let found = self.asked(|engine| async move { reconcile(&engine, scope, keys).await });
         self.key = key;
@@ -406,6 +411,37 @@ impl Lab {
         *self.copies.lock().unwrap() = copies.unwrap();
     }
 
+    /// Runs new jobs at once, each from so many seconds on, to their ends. Says what each of them reports, with
+    /// the number of the job.
+    pub(crate) fn together(
+        &mut self,
+        jobs: &[(JobSpec, u64)],
+        tell: impl Fn(usize, Progress) + Send + Sync + 'static,
+    ) -> Vec<Manifest> {
+        let (tell, choice) = (Arc::new(tell), self.choice);
+        self.asked(|engine| async move {
+            let mut running = tokio::task::JoinSet::new();
+            for (number, (spec, after)) in jobs.iter().cloned().enumerate() {
+                let (engine, tell) = (engine.clone(), Arc::clone(&tell));
+                let report: Report = Arc::new(move |progress: Progress| tell(number, progress));
+                running.spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(after)).await;
+                    let opened = open(&engine, &spec, choice, report.clone()).await;
+                    let Opened::Fresh(fresh) = opened.unwrap() else {
+                        panic!("it was run before");
+                    };
+                    let job = fresh.commit().await.unwrap();
+                    let end = run(&job, CancellationToken::new(), report).await.unwrap();
+                    assert!(matches!(end, RunEnd::Done(_)), "{end:?}");
+                    (number, finish(&job, None).await.unwrap())
+                });
+            }
+            let mut ends = running.join_all().await;
+            ends.sort_by_key(|(number, _)| *number);
+            ends.into_iter().map(|(_, manifest)| manifest).collect()
+        })
+    }
+
     /// The batches that the upstream lists, by the key of the laboratory.
     pub(crate) fn batches_upstream(&self) -> Vec<String> {
         let request = Request::new("GET", "/v1/messages/batches?limit=1000").signed(self.key);
@@ -425,11 +461,15 @@ impl Lab {
             let stream = upstream.connect();
             Box::pin(async move { Ok(Box::new(stream) as Box<dyn Io>) })
         });
-        let auth = Auth::ApiKey(SecretString::from(self.key.to_owned()));
-        let client = Client::over(connect, BaseUrl::anthropic(), auth, Options::default());
+        let client = |key: &str| {
+            let auth = Auth::ApiKey(SecretString::from(key.to_owned()));
+            let connect = Arc::clone(&connect);
+            Client::over(connect, BaseUrl::anthropic(), auth, Options::default())
+        };
         Engine {
             store: Arc::new(Store::open(&self.data_dir().join("jobs.db")).unwrap()),
-            client,
+            client: client(self.key),
+            admin: self.sees_the_limit.then(|| client(ADMIN_KEY)),
             clock,
             book: Arc::new(Book::embedded().clone()),
             data_dir: self.data_dir(),

@@ -20,6 +20,7 @@ mod evidence;
 mod forest;
 mod lab;
 mod promises;
+mod queue;
 mod reconcile;
 mod reuse;
 mod scenarios;

@@ -8,6 +8,7 @@
 
 use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
+use offpeak_core::job::queue::{Standing, Turn, WAITS_FOR, Waiter};
 use offpeak_core::job::shard::{
     Doubt, Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
 };
@@ -361,4 +362,39 @@ fn a_job_is_closed_once() {
             .close_job(&id(1), JobState::Abandoned, at(10))
             .is_err()
     );
+}
+
+#[test]
+fn those_that_wait_for_room_see_each_other_for_as_long_as_they_say_so() {
+    let fixture = Fixture::new();
+    for (seed, name) in [(1, "first"), (2, "second")] {
+        let record = job(seed, name, 1);
+        fixture.store.create_job(&record, &[], None).unwrap();
+    }
+    let waiter = |deadline| Waiter {
+        turn: Turn {
+            priority: -3,
+            deadline,
+            at_work: 100_000,
+            created_at: at(1),
+            job: id(1),
+        },
+        rows: 99_999,
+        standing: Standing::Waiting,
+    };
+    let say = |now, waiter| {
+        let store = &fixture.store;
+        store.commit(&id(1), now, &[Write::InLine(waiter)]).unwrap();
+    };
+    let seen = |job, now| fixture.store.waiters(&id(job), now).unwrap();
+    say(at(5), Some(waiter(None)));
+    say(at(9), Some(waiter(Some(at(77)))));
+    let fresh = at(9) + WAITS_FOR;
+    assert_eq!(seen(2, at(9)), [waiter(Some(at(77)))]);
+    assert_eq!(seen(1, at(9)), []);
+    // Its process is gone, or the clock was set.
+    assert_eq!(seen(2, fresh), []);
+    assert_eq!(seen(2, at(9 - WAITS_FOR.as_micros())), []);
+    say(at(9), None);
+    assert_eq!(seen(2, at(9)), []);
 }

@@ -6,6 +6,7 @@ mod batch;
 mod cancel;
 mod deadline;
 mod deletion;
+mod queue;
 mod scouting;
 mod sync;
 mod unmark;
@@ -22,6 +23,7 @@ use crate::job::event::{
 };
 use crate::job::machine::OnUnknown;
 use crate::job::outcome::{OutcomeClass, Tally};
+use crate::job::queue::{QueueSeen, Waiter};
 use crate::job::shard::{JobId, RowRange, Shard, ShardNo, ShardRole, ShardState};
 use crate::job::unmark::MarkFacts;
 use crate::job::{Facts, Machine, Status, Step};
@@ -34,6 +36,11 @@ struct Bench {
     now: Timestamp,
     /// What the store would have, by number.
     stored: BTreeMap<ShardNo, Shard>,
+    /// What whoever looks at the upstream's queue sees.
+    queue: QueueSeen,
+    looks: u32,
+    /// That the job waits for room, as the store would have it.
+    in_line: Option<Waiter>,
 }
 
 fn facts() -> Facts {
@@ -53,6 +60,7 @@ fn facts() -> Facts {
         cancel: None,
         probing: false,
         delete_upstream: false,
+        priority: 0,
     }
 }
 
@@ -132,6 +140,9 @@ impl Bench {
             machine: Machine::new(facts, shards, BTreeMap::new(), now),
             now,
             stored,
+            queue: QueueSeen::default(),
+            looks: 0,
+            in_line: None,
         }
     }
 
@@ -142,18 +153,34 @@ impl Bench {
         self.machine = Machine::new(facts, shards, BTreeMap::new(), self.now);
     }
 
-    /// One step; its writes go to the store, its acts are returned.
+    /// One step; its writes go to the store, its acts are returned. What it sees of the upstream's queue is
+    /// as the bench has it, at once.
     fn step(&mut self, event: Event) -> Vec<Act> {
         let mut step = Step::default();
         self.machine.step(self.now, event, &mut || 0.5, &mut step);
         for write in step.writes {
-            if let Write::Shard { expect, shard } = write {
-                let before = self.stored.get(&shard.no).map(|s| s.state.tag());
-                assert_eq!(expect, before, "shard {}", shard.no);
-                self.stored.insert(shard.no, *shard);
+            match write {
+                Write::Shard { expect, shard } => {
+                    let before = self.stored.get(&shard.no).map(|s| s.state.tag());
+                    assert_eq!(expect, before, "shard {}", shard.no);
+                    self.stored.insert(shard.no, *shard);
+                }
+                Write::InLine(waiter) => self.in_line = waiter,
+                _ => {}
             }
         }
-        step.acts
+        let mut acts = Vec::new();
+        for act in step.acts {
+            match act {
+                Act::LookAtQueue(shard) => {
+                    self.looks += 1;
+                    let seen = self.queue.clone();
+                    acts.extend(self.step(Event::QueueSeen { shard, seen }));
+                }
+                other => acts.push(other),
+            }
+        }
+        acts
     }
 
     fn wake(&mut self) -> Vec<Act> {
