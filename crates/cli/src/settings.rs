@@ -144,10 +144,14 @@ impl UpstreamSettings {
     }
 
     pub(crate) fn api(url: Option<String>, env: &Env) -> Result<Self, ExpectedError> {
+        let base_url = base_url(url, env)?;
+        // Nobody who sets up a gateway for the calls means it to have the key of the whole organisation.
+        let direct = base_url.is_public_api() || base_url.is_loopback();
+        let admin = env.admin_key.clone().filter(|_| direct);
         Ok(Self::Api {
-            base_url: base_url(url, env)?,
+            base_url,
             auth: auth(env)?,
-            admin: env.admin_key.clone().map(Auth::ApiKey),
+            admin: admin.map(Auth::ApiKey),
         })
     }
 }
@@ -364,6 +368,8 @@ fn output_beside(input: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use offpeak_client::SecretString;
+
     use super::*;
 
     #[test]
@@ -386,6 +392,30 @@ mod tests {
         );
         for wrong in [String::new(), "a\nb".to_owned(), "x".repeat(NAME_MAX + 1)] {
             assert!(name(Some(wrong), Path::new("x")).is_err());
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_organisation_goes_to_no_gateway() {
+        let env = Env {
+            api_key: Some(SecretString::from("sk-ant-api03-x")),
+            admin_key: Some(SecretString::from("sk-ant-admin01-x")),
+            base_url: None,
+            data_dir: None,
+            price_book: None,
+        };
+        for (url, goes) in [
+            (None, true),
+            (Some("https://api.anthropic.com"), true),
+            (Some("http://127.0.0.1:4010"), true),
+            (Some("https://gateway.example.com"), false),
+            (Some("https://api.anthropic.com.example.com"), false),
+        ] {
+            let upstream = UpstreamSettings::api(url.map(str::to_owned), &env).unwrap();
+            let UpstreamSettings::Api { admin, .. } = upstream else {
+                panic!("it is not simulated");
+            };
+            assert_eq!(admin.is_some(), goes, "{url:?}");
         }
     }
 }

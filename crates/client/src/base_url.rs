@@ -64,6 +64,11 @@ impl BaseUrl {
         Ok(Self { origin, prefix })
     }
 
+    /// True if calls to this URL go to the API itself, with nobody in between.
+    pub fn is_public_api(&self) -> bool {
+        self.origin.host() == PUBLIC_HOST
+    }
+
     /// True if calls to this URL do not leave the machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.origin.host())

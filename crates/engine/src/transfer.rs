@@ -307,18 +307,16 @@ mod tests {
     use super::*;
     use crate::spool::{RefsWriter, RowHead, RowMark, RowMarks, RowMeta, SpoolWriter};
 
-    #[test]
-    fn marked_rows_are_sent_group_by_group_and_others_as_they_came() {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = SpoolDir::new(temp.path());
+    /// A shard of rows of these groups.
+    fn shard_of(dir: &SpoolDir, groups: &[Option<u32>]) -> Shard {
         dir.create().unwrap();
-        let mut writer = SpoolWriter::create(&dir).unwrap();
-        let mut refs = RefsWriter::create(&dir, 0).unwrap();
+        let mut writer = SpoolWriter::create(dir).unwrap();
+        let mut refs = RefsWriter::create(dir, 0).unwrap();
         let mark = |group| {
             let (level, ttl) = (0, Ttl::OneHour);
             RowMarks::new(&[RowMark { group, level, ttl }])
         };
-        for (row, group) in (0u64..).zip([Some(2), None, Some(0), Some(2), Some(1), Some(0)]) {
+        for (row, group) in (0u64..).zip(groups) {
             let request = format!("{{\"n\":{row}}}");
             let meta = RowMeta::of(row, request.as_bytes());
             let (key, points) = (b"1", &[]);
@@ -339,7 +337,7 @@ mod tests {
             refs.push(&reference).unwrap();
         }
         writer.finish().unwrap();
-        let mut shard = Shard {
+        Shard {
             no: ShardNo(0),
             lane: Lane::Batch,
             role: ShardRole::Bulk,
@@ -354,7 +352,14 @@ mod tests {
             origin: None,
             after: None,
             state: ShardState::Planned,
-        };
+        }
+    }
+
+    #[test]
+    fn marked_rows_are_sent_group_by_group_and_others_as_they_came() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::new(temp.path());
+        let mut shard = shard_of(&dir, &[Some(2), None, Some(0), Some(2), Some(1), Some(0)]);
         let order = |shard: &Shard| {
             let job = JobId::of_digest(&[7; 32]);
             let mut pieces = BodyPieces::open(&dir, job, shard.clone()).unwrap();
@@ -370,5 +375,20 @@ mod tests {
         assert_eq!(order(&shard), [1, 2, 5, 4, 0, 3]);
         shard.mark = None;
         assert_eq!(order(&shard), [0, 1, 2, 3, 4, 5]);
+    }
+
+    /// A part that is cut off has the bytes of all that was around its requests, and would not be halved.
+    #[test]
+    fn half_of_a_shard_is_never_all_of_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::new(temp.path());
+        let mut shard = shard_of(&dir, &[None; 6]);
+        for bytes in [0, 40, 1_000_000] {
+            shard.bytes = bytes;
+            let half = fit(&dir, &shard, None).unwrap();
+            assert_eq!((half.rows, half.worst), (3, Usd::from_pico(3)));
+        }
+        shard.rows.to = shard.rows.from + 1;
+        assert_eq!(fit(&dir, &shard, None).unwrap().rows, 1);
     }
 }

@@ -22,32 +22,23 @@ impl Store {
         )?;
         let (now, fresh) = (now.as_micros(), WAITS_FOR.as_micros());
         let rows = statement.query_map(params![but.as_str(), now, fresh], |row| {
-            let job: String = row.get(0)?;
-            let turn = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((job, (row.get(1)?, row.get(2)?), turn))
+            let turn = Turn {
+                priority: row.get(3)?,
+                deadline: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
+                at_work: row.get::<_, u32>(5)?.into(),
+                created_at: Timestamp::from_micros(row.get(6)?),
+                job: but.clone(),
+            };
+            let (job, standing): (String, String) = (row.get(0)?, row.get(2)?);
+            Ok((job, row.get::<_, u32>(1)?, standing, turn))
         })?;
         rows.map(|row| {
-            let (job, (rows, standing), turn): (_, (u32, String), (i64, Option<i64>, u32, i64)) =
-                row?;
-            let (priority, deadline, at_work, created_at) = turn;
-            let job = JobId::parse(&job).ok_or_else(|| StoreError::Damaged {
-                what: "job id",
-                detail: job.clone(),
-            })?;
-            let turn = Turn {
-                priority,
-                deadline: deadline.map(Timestamp::from_micros),
-                at_work: u64::from(at_work),
-                created_at: Timestamp::from_micros(created_at),
-                job,
-            };
-            let standing = STANDINGS.into_iter().find(|(_, name)| *name == standing);
-            let (standing, _) = standing.ok_or_else(|| StoreError::Damaged {
-                what: "place in line",
-                detail: turn.job.to_string(),
-            })?;
+            let (job, rows, standing, turn) = row?;
+            let job = JobId::parse(&job).ok_or_else(|| damaged(&job))?;
+            let named = Standing::ALL.into_iter().find(|s| s.as_str() == standing);
+            let standing = named.ok_or_else(|| damaged(&standing))?;
             Ok(Waiter {
-                turn,
+                turn: Turn { job, ..turn },
                 rows: u64::from(rows),
                 standing,
             })
@@ -56,12 +47,12 @@ impl Store {
     }
 }
 
-/// Their names in the store.
-const STANDINGS: [(Standing, &str); 3] = [
-    (Standing::Looking, "looking"),
-    (Standing::Waiting, "waiting"),
-    (Standing::Going, "going"),
-];
+fn damaged(detail: &str) -> StoreError {
+    StoreError::Damaged {
+        what: "place in line",
+        detail: detail.to_owned(),
+    }
+}
 
 /// The job wants to send a shard, or does not any longer.
 pub(crate) fn put_in_line(
@@ -87,10 +78,7 @@ pub(crate) fn put_in_line(
             job.as_str(),
             at.as_micros(),
             u32::try_from(*rows).unwrap_or(u32::MAX),
-            STANDINGS
-                .into_iter()
-                .find(|(of, _)| of == standing)
-                .map(|(_, name)| name),
+            standing.as_str(),
             turn.priority,
             turn.deadline.map(Timestamp::as_micros),
             u32::try_from(turn.at_work).unwrap_or(u32::MAX),

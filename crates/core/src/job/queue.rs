@@ -8,7 +8,9 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use crate::job::event::{Act, Write};
+use offpeak_wire::error::ErrorKind;
+
+use crate::job::event::{Act, Stop, Write};
 use crate::job::machine::{Machine, Step};
 use crate::job::pace::Dice;
 use crate::job::retry::share;
@@ -84,6 +86,21 @@ pub enum Standing {
     Waiting,
     /// There was, and it takes it.
     Going,
+}
+
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Looking, Self::Waiting, Self::Going];
+
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Looking => "looking",
+            Self::Waiting => "waiting",
+            Self::Going => "going",
+        }
+    }
 }
 
 /// What a job saw when it looked.
@@ -197,9 +214,14 @@ impl Machine {
             return;
         }
         let rows = u64::from(self.live(no).shard.rows.len());
-        if seen.fill.is_some_and(|fill| rows > fill.limit) && rows > 1 {
-            self.live_mut(no).busy = true;
-            out.acts.push(Act::Measure(no, None));
+        if let Some(fill) = seen.fill.filter(|fill| rows > fill.limit) {
+            // It is not cut: on a new disk nobody would know how, and pay for its batches again.
+            let message = format!(
+                "its queue takes {} rows at the most, and shard {no} has {rows}: it can never be sent in a batch",
+                fill.limit
+            );
+            let kind = ErrorKind::RateLimit;
+            self.stop_for(Stop::Upstream { kind, message });
             return;
         }
         match room_for(rows, self.rows_coming(no), &self.turn(), seen) {

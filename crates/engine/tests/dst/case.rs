@@ -228,11 +228,10 @@ fn short_queue(seed: u64, config: &mut Config, jobs: &mut [JobCase]) -> bool {
         return false;
     }
     let sees_the_limit = dice.once_in(2);
-    // A shard that is larger than the queue can only be cut where its limit is known. No real queue is so small.
-    let least = if sees_the_limit { 1 } else { 50 };
     config.limits = Limits {
         enforced: true,
-        queued_rows: least + u32::try_from(dice.below(60)).unwrap(),
+        // A shard that is larger than the queue is never sent; no real queue is so small.
+        queued_rows: 50 + u32::try_from(dice.below(60)).unwrap(),
         spend_cap_usd: None,
         ..Limits::default()
     };

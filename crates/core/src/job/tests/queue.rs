@@ -3,6 +3,7 @@
 use offpeak_wire::error::ErrorKind;
 
 use super::*;
+use crate::job::event::Stop;
 use crate::job::queue::{Fill, Full, Standing, Turn};
 
 fn fill(rows: u64, limit: u64) -> QueueSeen {
@@ -106,18 +107,15 @@ fn without_a_limit_those_that_were_refused_go_first() {
 }
 
 #[test]
-fn a_shard_that_never_fits_is_cut_in_two() {
+fn a_shard_that_never_fits_stops_the_job_and_says_so() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 30)]);
-    bench.queue = fill(0, 20);
-    assert_eq!(bench.begin(), [Act::Measure(ShardNo(0), None)]);
-    let measured = Event::Measured {
-        shard: ShardNo(0),
-        rows: 15,
-        worst: dollars(15),
-        bytes: 15_000,
+    bench.queue = fill(0, 29);
+    assert_eq!(bench.begin(), []);
+    let Status::Stopped(Stop::Upstream { message, .. }) = bench.status() else {
+        panic!("it goes on");
     };
-    assert_eq!(bench.step(measured), [Act::Prepare(ShardNo(0))]);
-    assert_eq!(bench.stored.len(), 2);
+    assert!(message.contains("takes 29 rows"), "{message}");
+    assert_eq!((bench.in_line.clone(), bench.looks), (None, 1));
 }
 
 #[test]
