@@ -103,9 +103,11 @@ class Course:
         self.dice = random.Random(f"{kind} {seed}")
         self.counts = dict.fromkeys(COUNTS, 0)
         self.unknown_calls, self.unknown_pico = 0, 0
-        self.data = place / "data"
+        self.data, self.results = place / "data", place / "results"
 
     def prepare(self):
+        self.data.mkdir()
+        self.results.mkdir()
         dice = self.dice
         count = dice.randint(1, 40) if dice.random() < 0.2 else dice.randint(41, 600)
         preamble = "Answer with what you were asked, word for word. " * dice.choice([1, 120])
@@ -148,7 +150,7 @@ class Course:
 
     def start(self):
         self.counts["restarts"] += 1
-        command = [self.offpeak, "run", self.place / "rows.jsonl", "-o", self.place / "out.jsonl", "--yes", "--json", "-q"]
+        command = [self.offpeak, "run", self.place / "rows.jsonl", "-o", self.results / "out.jsonl", "--yes", "--json", "-q"]
         command += [*self.options, "--data-dir", self.data, "--base-url", self.proxy.url]
         environment = {**os.environ, "ANTHROPIC_API_KEY": self.key}
         self.said = open(self.place / "stderr.txt", "ab")
@@ -189,9 +191,12 @@ class Course:
                 run.wait()
 
     def fill_disk(self):
-        """A first life on a disk that is too small for it; then there is room."""
-        self.data.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.dice.randint(40, 400)}k", "tmpfs", self.data], check=True)
+        """A first life on a disk that is too small for what it keeps or for its output; then there is room."""
+        if self.dice.random() < 0.5:
+            self.small, kilobytes = self.data, self.dice.randint(40, 400)
+        else:
+            self.small, kilobytes = self.results, self.dice.randint(4, 100)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", self.small], check=True)
         run = self.start()
         code = self.wait(run, 60)
         if code is None:
@@ -202,7 +207,7 @@ class Course:
             self.counts["disks filled"] += 1
             if "space" not in (self.place / "stderr.txt").read_text():
                 raise Wrong(f"exit code {code} on a full disk says nothing of space")
-        subprocess.run(["mount", "-o", "remount,size=64m", self.data], check=True)
+        subprocess.run(["mount", "-o", "remount,size=64m", self.small], check=True)
 
     def go(self):
         self.prepare()
@@ -226,15 +231,15 @@ class Course:
             self.sim.kill()
             self.sim.wait()
             if self.kind == "disk":
-                subprocess.run(["umount", "-l", self.data], check=False)
+                subprocess.run(["umount", "-l", self.small], check=False)
         self.counts["courses"] = 1
         return self.counts
 
     def audit(self):
-        manifest = json.loads((self.place / "out.jsonl.manifest.json").read_text())
+        manifest = json.loads((self.results / "out.jsonl.manifest.json").read_text())
         bill = self.ask("/_sim/bill")
         self.count_faults()
-        lines = [json.loads(line) for line in (self.place / "out.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (self.results / "out.jsonl").read_text().splitlines()]
         if [line["key"] for line in lines] != self.keys:
             raise Wrong("the output does not have each row of the input once and in its order")
         outcomes = {}

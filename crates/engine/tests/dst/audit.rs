@@ -30,6 +30,22 @@ struct Billed {
     row: Option<(String, u64)>,
 }
 
+/// What is wrong with a line that shows the answer of another row, which makes the same request.
+fn not_shared(lines: &[Value], texts: &[String], row: usize, first: usize) -> Option<&'static str> {
+    let line = &lines[row];
+    let Some(of) = lines.get(first) else {
+        return Some("the answer of a row that there is not");
+    };
+    let member = |name: &str| line[name] == of[name];
+    match () {
+        () if first >= row || texts[first] != texts[row] => Some("the answer of another request"),
+        () if !of["reused"].is_null() => Some("the answer of a row that was not sent"),
+        () if !(member("message") && member("status")) => Some("not the answer that it names"),
+        () if line["cost_picousd"] != "0" => Some("it has a price"),
+        () => None,
+    }
+}
+
 /// What does not hold, in words; nothing if all does.
 pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -110,6 +126,11 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             if line["status"] == "result_unreadable" {
                 unreadable.insert((manifest.job.clone(), row as u64));
             }
+            if texts[..row].contains(text) == line["reused"].is_null() {
+                wrong.push(format!(
+                    "{at}: of identical rows another than the first was sent"
+                ));
+            }
             let pico = line["cost_picousd"].as_str();
             let pico: i128 = pico.map_or(0, |pico| pico.parse().unwrap());
             cost += pico;
@@ -119,6 +140,13 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
                 }
                 continue;
             };
+            if let Some(first) = line["reused"]["row"].as_u64() {
+                let first = usize::try_from(first).unwrap();
+                if let Some(what) = not_shared(&lines, texts, row, first) {
+                    wrong.push(format!("{at}: {what}"));
+                }
+                continue;
+            }
             if !used.insert(id.to_owned()) {
                 wrong.push(format!("{at}: {id} is the answer of another row too"));
             }
@@ -160,7 +188,8 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             ));
         }
         deadline(case, course, number, &mut wrong);
-        store(course, number, &mut wrong);
+        let shared = lines.iter().filter(|line| !line["reused"].is_null());
+        store(course, number, shared.count() as u64, &mut wrong);
     }
     if case.config.faults.results == ResultFaults::default() && !unreadable.is_empty() {
         wrong.push(format!(
@@ -309,7 +338,7 @@ fn profile_of(case: &Case) -> Profile {
 }
 
 /// The store says that all is done, of all rows, and its ledger has the manifest's sums.
-fn store(course: &Course, number: usize, wrong: &mut Vec<String>) {
+fn store(course: &Course, number: usize, shared: u64, wrong: &mut Vec<String>) {
     let finished = course.finished[number].as_ref().expect("it has ended");
     let manifest = &finished.manifest;
     let store = course.store();
@@ -335,8 +364,8 @@ fn store(course: &Course, number: usize, wrong: &mut Vec<String>) {
             )),
         }
     }
-    if rows != manifest.rows_in {
-        let of = manifest.rows_in;
+    let of = manifest.rows_in - shared;
+    if rows != of {
         wrong.push(format!("job {number}: {rows} of {of} rows in the store"));
     }
     let sums = store.ledger(&id).unwrap();

@@ -35,6 +35,8 @@ pub(crate) struct JobCase {
     pub(crate) past_guard: bool,
     pub(crate) on_unknown: OnUnknown,
     pub(crate) priority: i64,
+    /// Some rows make the request of an earlier one, and share its answer.
+    pub(crate) identical: bool,
     /// From this life on it is given up.
     pub(crate) cancel: Option<(usize, Cancel)>,
     /// The budget of the first life; each stop doubles it.
@@ -133,6 +135,7 @@ impl Case {
             drop_probes_with_a_deadline(&mut jobs);
         }
         let sees_the_limit = short_queue(seed, &mut config, &mut jobs);
+        identical_rows(seed, &mut jobs);
         Self {
             sees_the_limit,
             delete_upstream: keeps_the_disk && !is_restored && seed % 3 == 1,
@@ -218,6 +221,27 @@ fn power_cuts(seed: u64, lives: &mut Vec<(Crash, Between)>) {
         if *between == Between::Nothing {
             *between = Between::PowerCut;
         }
+    }
+}
+
+/// In some seeds, about a third of the rows make the request of an earlier row.
+fn identical_rows(seed: u64, jobs: &mut [JobCase]) {
+    let mut dice = Dice(seed.wrapping_mul(0xe703_7ed1_a0b4_28db) ^ 0x1d31);
+    if !dice.once_in(5) {
+        return;
+    }
+    for job in jobs {
+        let mut lines: Vec<String> = job.input.lines().map(str::to_owned).collect();
+        for row in 1..lines.len() {
+            if !dice.once_in(3) {
+                continue;
+            }
+            let first = usize::try_from(dice.below(row as u64)).unwrap();
+            let id = |row| format!("{{\"custom_id\":\"row {row}\",");
+            let same = lines[first].replacen(&id(first), &id(row), 1);
+            (lines[row], job.texts[row]) = (same, job.texts[first].clone());
+        }
+        (job.input, job.identical) = (lines.join("\n") + "\n", true);
     }
 }
 
@@ -368,6 +392,7 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
             .then(|| 1 + u32::try_from(dice.below(5)).unwrap()),
         past_guard: !dice.once_in(4),
         priority: 0,
+        identical: false,
         on_unknown: if number % 2 == 1 {
             OnUnknown::Deadline
         } else {

@@ -410,7 +410,10 @@ impl State<'_> {
             overwrite: false,
             on_invalid: OnInvalid::Stop,
             on_unknown: job.on_unknown,
-            reuse: Reuse::default(),
+            reuse: Reuse {
+                identical: job.identical,
+                earlier_runs: false,
+            },
         }
     }
 
