@@ -81,6 +81,16 @@ async fn drive(
     display.clear();
     let job = match opened.map_err(|error| ExpectedError::engine(&error, false))? {
         Opened::Finished(manifest, job) => {
+            let why = match choice.retry_truncated {
+                Some(max_tokens) => format!(
+                    "no row of it was cut off at a `max_tokens` below {max_tokens}, so nothing was sent"
+                ),
+                None => "nothing was sent (`--fresh` runs it again)".to_owned(),
+            };
+            printer.note(&format!(
+                "`{}` finished on {}; {why}",
+                manifest.name, manifest.finished_at
+            ));
             return finished_before(&engine, &spec, &manifest, &job, printer).await;
         }
         Opened::Unfinished(job) => {
@@ -345,10 +355,6 @@ async fn finished_before(
     job: &Job,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
-    printer.note(&format!(
-        "`{}` finished on {}; nothing was sent (`--fresh` runs it again)",
-        manifest.name, manifest.finished_at
-    ));
     let id = JobId::parse(&manifest.job);
     if let Some(id) = id.filter(|_| !spec.output.exists()) {
         let note = purged(&engine.spool(&id));

@@ -21,6 +21,7 @@ mod forest;
 mod lab;
 mod promises;
 mod reconcile;
+mod retry;
 mod reuse;
 mod scenarios;
 mod traps;

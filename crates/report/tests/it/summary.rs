@@ -36,6 +36,7 @@ fn speeches() -> Summary {
             ..Tally::default()
         },
         reused: ReusedRows::default(),
+        asked_again: None,
         duration: Span::from_secs(6_730),
         spare: Some(Span::from_secs(22_070)),
         stopped: None,
