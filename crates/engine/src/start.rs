@@ -189,8 +189,9 @@ fn open_blocking(
     let latest = latest.filter(|record| record.state != JobState::Abandoned);
     let mut retried = None;
     if let Some(max_tokens) = choice.retry_truncated {
-        let simulated = choice.fresh;
-        retried = newest(&engine, &spec, max_tokens, latest.as_ref(), simulated)?;
+        // Where everything starts afresh, an unfinished run is not gone on with either.
+        let goes_on = !choice.fresh;
+        retried = newest(&engine, &spec, max_tokens, latest.as_ref(), goes_on)?;
         // What an earlier run has of the other rows is taken over, whatever the job says of that.
         spec.reuse.earlier_runs |= retried.is_some();
     }

@@ -256,7 +256,12 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     if earlier_runs > 0 {
         let rows = counted(earlier_runs, "row");
         let verb = if earlier_runs == 1 { "was" } else { "were" };
-        reused.push(format!("{rows} {verb} answered by earlier runs"));
+        // Of such a run, how a row ended need not have been an answer.
+        let settled = match summary.asked_again {
+            Some(_) => "settled",
+            None => "answered",
+        };
+        reused.push(format!("{rows} {verb} {settled} by earlier runs"));
     }
     if !reused.is_empty() {
         let saved = match saved {

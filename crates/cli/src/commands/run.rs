@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use offpeak_client::clock::Clock;
 use offpeak_core::job::deletion::Deletions;
-use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
@@ -314,6 +314,12 @@ fn show(
     if exit == Exit::SomeFailed {
         printer.note(
             "\nhint: `status` and `error` of each line of the output say what became of its row",
+        );
+    }
+    if manifest.count(OutcomeClass::Truncated) > 0 {
+        printer.note(
+            "hint: `--retry-truncated N` asks rows that were cut off again, with N for `max_tokens`, and pays \
+             for nothing else again",
         );
     }
     if verdict::is_explained(manifest) {

@@ -32,12 +32,12 @@ pub struct ReuseEffect {
     /// Those that an earlier run has answered.
     pub earlier_runs: Spared,
     /// Those that the newest run has had and that are sent all the same, if that is what this run is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub asked_again: Option<AskedAgain>,
 }
 
 /// Rows of a run that are sent once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedAgain {
     /// Those whose answers were cut off.
     pub rows: u64,

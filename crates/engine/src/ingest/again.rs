@@ -87,7 +87,7 @@ impl<'a> Deciding<'a> {
             return Ok((content, None));
         };
         let max_tokens = content.facts.as_ref().map(|facts| facts.max_tokens);
-        let max_tokens = max_tokens.or(from.1.map(|shape| shape.facts.max_tokens));
+        let max_tokens = max_tokens.or_else(|| from.1.map(|shape| shape.facts.max_tokens));
         let was_asked_so = content.digest == past.digest;
         // What it was asked with before, if a run has asked it with more.
         let before = if was_asked_so {

@@ -171,7 +171,9 @@ impl Again {
                 }
                 Step::Ended { place, at, end } => {
                     let lost = || damaged(spool.root(), "a row is not where it was");
-                    let at = at.or((now.0 == of).then_some(now.1)).ok_or_else(lost)?;
+                    let at = at
+                        .or_else(|| (now.0 == of).then_some(now.1))
+                        .ok_or_else(lost)?;
                     let meta = rows.meta(at)?;
                     if meta.row != of {
                         return Err(lost());
@@ -241,5 +243,41 @@ impl Iterator for Pasts<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.0.next()?.map(|bytes| Past::decode(&bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn end() -> impl Strategy<Value = End> {
+        let class = prop::sample::select(OutcomeClass::ALL.to_vec());
+        let place = any::<(u32, u64, u64, u64)>();
+        prop_oneof![
+            Just(End::CutOff),
+            Just(End::Unanswered),
+            (class, place).prop_map(|(class, (segment, offset, row, cost))| End::Settled {
+                at: AnswerAt {
+                    holder: 0,
+                    segment,
+                    offset,
+                    row: RowAt(row),
+                },
+                class,
+                cost: Usd::from_pico(cost.into()),
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_row_ended_survives(
+            (row, digest, max_tokens) in any::<(u64, [u8; 16], u32)>(), end in end(),
+        ) {
+            let past = Past { row, digest, max_tokens, end };
+            prop_assert_eq!(Past::decode(&past.encode()), past);
+        }
     }
 }

@@ -22,14 +22,14 @@ pub(super) struct Newest {
     pub(super) memory_was_lost: bool,
 }
 
-/// What is asked again of the newest run; `None` if that is itself an unfinished run of this kind, which
-/// goes on.
+/// What is asked again of the newest run; `None` if that is itself an unfinished run of this kind, and such a
+/// one `goes_on`.
 pub(super) fn newest(
     engine: &Engine,
     spec: &JobSpec,
     max_tokens: u32,
     latest: Option<&JobRecord>,
-    simulated: bool,
+    goes_on: bool,
 ) -> Result<Option<Newest>, EngineError> {
     let name = || spec.name.clone();
     let Some(record) = latest else {
@@ -37,7 +37,7 @@ pub(super) fn newest(
     };
     let facts = JobFacts::of(record)?;
     if record.state == JobState::Open {
-        if facts.retry_truncated == Some(max_tokens) && !simulated {
+        if facts.retry_truncated == Some(max_tokens) && goes_on {
             return Ok(None);
         }
         return Err(EngineError::RetryUnfinished {

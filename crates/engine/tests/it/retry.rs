@@ -14,7 +14,7 @@ use offpeak_engine::ingest::IngestError;
 use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::spec::{FieldsIn, InputShape, Need, Reuse, TableFormat, Template};
 use offpeak_engine::spool::{IndexReader, RowMarks, SpoolReader};
-use offpeak_engine::start::{Opened, open};
+use offpeak_engine::start::open;
 use offpeak_sim::{Config, Faults, RowFaults};
 use serde_json::Value;
 

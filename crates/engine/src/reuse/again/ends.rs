@@ -27,7 +27,7 @@ use crate::spool::{RefsReader, RowAt, SpoolDir};
 /// then who shares that.
 pub(super) struct Ends(Sorter<STEP_LEN>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Where the row is.
     At(RowAt),
@@ -42,7 +42,7 @@ pub(super) enum Step {
     Shares(u64),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepEnd {
     Answered {
         class: OutcomeClass,
@@ -245,5 +245,58 @@ impl Answers {
             cost: kept.cost,
             cut_off,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn end() -> impl Strategy<Value = StepEnd> {
+        let class = prop::sample::select(OutcomeClass::ALL.to_vec());
+        prop_oneof![
+            Just(StepEnd::Failed),
+            Just(StepEnd::Unanswered),
+            (class, any::<u64>(), any::<bool>()).prop_map(|(class, cost, cut_off)| {
+                StepEnd::Answered {
+                    class,
+                    cost: Usd::from_pico(cost.into()),
+                    cut_off,
+                }
+            }),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let at = || (0..u64::MAX).prop_map(RowAt);
+        prop_oneof![
+            at().prop_map(Step::At),
+            (any::<(u32, u64)>(), prop::option::of(at()), end())
+                .prop_map(|(place, at, end)| Step::Ended { place, at, end }),
+            any::<u64>().prop_map(Step::Shares),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_of_a_row_survives_and_comes_in_its_order(
+            rows in prop::collection::vec((0u64..5, step()), 0..20),
+        ) {
+            let mut records: Vec<_> = rows.iter().map(|(row, step)| step.encode(*row)).collect();
+            for ((row, step), record) in rows.iter().zip(&records) {
+                prop_assert_eq!(Step::decode(record), (*row, *step));
+            }
+            records.sort_unstable();
+            let order = |step| match step {
+                Step::At(_) => 0,
+                Step::Ended { .. } => 1,
+                Step::Shares(_) => 2,
+            };
+            let found = records.iter().map(Step::decode);
+            let found: Vec<_> = found.map(|(row, step)| (row, order(step))).collect();
+            prop_assert!(found.is_sorted());
+        }
     }
 }
