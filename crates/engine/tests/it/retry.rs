@@ -15,7 +15,7 @@ use offpeak_engine::progress::{Progress, Report};
 use offpeak_engine::spec::{FieldsIn, InputShape, Need, Reuse, TableFormat, Template};
 use offpeak_engine::spool::{IndexReader, RowMarks, SpoolReader};
 use offpeak_engine::start::open;
-use offpeak_sim::{Config, Faults, RowFaults};
+use offpeak_sim::{AnswerRules, Config, Faults, RowFaults};
 use serde_json::Value;
 
 use crate::dice::Dice;
@@ -442,6 +442,33 @@ fn what_cannot_be_asked_again_is_refused_before_anything_is_sent() {
         first.cost_picousd + second.cost_picousd,
         "nothing of this was paid"
     );
+}
+
+#[test]
+fn what_ended_at_the_context_window_is_not_paid_again() {
+    let rules = r#"[[rule]]
+contains = "No. 1?"
+text = "So"
+stop_reason = "model_context_window_exceeded"
+"#;
+    let mut config = Config::default();
+    config.answers.rules = AnswerRules::parse(rules).unwrap();
+    let mut lab = lab(10, config, &rows(10, 20, 20));
+    let first = finished(&mut lab);
+    let (second, billed) = retry(&mut lab, 8_000);
+    assert_eq!(second.outcomes["truncated"], 1);
+    assert_eq!(
+        second.asked_again.unwrap().rows,
+        first.outcomes["truncated"] - 1
+    );
+    assert_eq!(billed, second.cost_picousd);
+    let lines = lines(&lab);
+    let reused = serde_json::json!({"run": 1, "row": 1});
+    assert_eq!(
+        (&lines[1]["status"], &lines[1]["reused"]),
+        (&"truncated".into(), &reused)
+    );
+    assert_eq!(finished(&mut lab), second, "nothing is left to ask");
 }
 
 #[test]
