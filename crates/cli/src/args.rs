@@ -155,6 +155,16 @@ pub(crate) struct RunArgs {
     /// Go on with the unfinished run although the input has changed since
     #[arg(long, help_heading = "Earlier runs")]
     pub(crate) resume_old: bool,
+    /// Ask rows of the newest run again that were cut off at `max_tokens`, with this one; what it has of
+    /// the others is kept
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Earlier runs",
+        conflicts_with = "fresh"
+    )]
+    pub(crate) retry_truncated: Option<u32>,
     /// Send the rest although the first answers were of no use
     #[arg(long, help_heading = "Earlier runs")]
     pub(crate) past_guard: bool,

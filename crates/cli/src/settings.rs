@@ -188,6 +188,7 @@ impl RunSettings {
             resume_old: args.resume_old,
             past_guard: args.past_guard,
             expired_to_sync: args.expired_to_sync,
+            retry_truncated: args.retry_truncated,
         };
         let upstream = if sim {
             UpstreamSettings::Simulated {

@@ -70,6 +70,9 @@ pub(crate) fn summary(manifest: &Manifest, need: Need) -> Summary {
             earlier_runs: manifest.reused.earlier_runs.rows,
             saved: manifest.reused.saved(),
         },
+        asked_again: manifest
+            .asked_again
+            .map(|again| (again.rows, again.max_tokens)),
         duration,
         spare,
         stopped: None,
@@ -326,6 +329,10 @@ pub(crate) fn stopped_summary(
             // What the answers cost is added up when the output is written.
             saved: Usd::ZERO,
         },
+        asked_again: job
+            .facts
+            .retry_truncated
+            .map(|max_tokens| (job.facts.asked_again, max_tokens)),
         duration,
         spare,
         stopped: Some(stopped.why.clone()),
@@ -341,10 +348,14 @@ pub(crate) fn stopped_summary(
 /// outcome from the start.
 fn with_unsent(mut tally: Tally, facts: &JobFacts) -> Tally {
     let settled = tally.outcomes;
+    let taken_over = |class| match &facts.taken_over_as {
+        Some(outcomes) => outcomes.of(class),
+        None if class == OutcomeClass::Succeeded => facts.taken_over,
+        None => 0,
+    };
     tally.outcomes = outcomes(|class| match class {
         OutcomeClass::Invalid => settled.of(class) + facts.invalid,
-        OutcomeClass::Succeeded => settled.of(class) + facts.taken_over,
-        _ => settled.of(class),
+        class => settled.of(class) + taken_over(class),
     });
     tally
 }

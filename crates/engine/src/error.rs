@@ -153,6 +153,52 @@ pub enum EngineError {
         /// When.
         at: String,
     },
+    /// Rows are to be asked again of a job that has never finished.
+    #[error("job `{name}` has no finished run, so there are no rows to ask again")]
+    NothingToRetry {
+        /// The job's name.
+        name: String,
+    },
+    /// Rows are to be asked again of a run that is under way.
+    #[error(
+        "the newest run of job `{name}` (run {run}) is not finished, so nothing of it is asked again yet"
+    )]
+    RetryUnfinished {
+        /// The job's name.
+        name: String,
+        /// Its newest run.
+        run: u32,
+        /// What that asks rows again with, if it is such a run itself.
+        with: Option<u32>,
+    },
+    /// Rows are to be asked again of a run whose other answers are gone.
+    #[error(
+        "the answers of the newest run of job `{name}` were purged on {at}, and a retry takes them over"
+    )]
+    RetryPurged {
+        /// The job's name.
+        name: String,
+        /// When.
+        at: String,
+    },
+    /// Rows are to be asked again with more than their model answers with.
+    #[error("`--retry-truncated {given}`: `{model}` answers with at most {max} tokens")]
+    RetryAboveModel {
+        /// The `max_tokens` that was given.
+        given: u32,
+        /// What the model can do.
+        max: u64,
+        /// The model.
+        model: String,
+    },
+    /// Rows are to be asked again, and answers that would be taken over are lost.
+    #[error("`{}` has answers that would be taken over, and cannot be read: {source}", path.display())]
+    AnswersGone {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Nothing may be kept upstream, and an unfinished run of the job has rows for batches.
     #[error(
         "job `{name}` has an unfinished run ({id}) whose rows go in batches, and the job asks for zero \
@@ -220,6 +266,28 @@ impl EngineError {
             }
             Self::Purged { .. } => {
                 "put the output back from a backup, or pay for the answers again with `--fresh`"
+                    .to_owned()
+            }
+            Self::NothingToRetry { .. } => {
+                "run the job first, without `--retry-truncated`".to_owned()
+            }
+            Self::RetryUnfinished { with: None, .. } => {
+                "run the job to its end first, without `--retry-truncated`".to_owned()
+            }
+            Self::RetryUnfinished { with: Some(with), .. } => format!(
+                "finish that first, with `--retry-truncated {with}` or without it: either goes on with it"
+            ),
+            Self::RetryPurged { .. } => {
+                "raise `max_tokens` in the requests and pay for all of them with `--fresh`, or send a file \
+                 of the rows that were cut off as a job of its own"
+                    .to_owned()
+            }
+            Self::RetryAboveModel { max, .. } => {
+                format!("type `--retry-truncated {max}` or less")
+            }
+            Self::AnswersGone { .. } => {
+                "put the file back from a backup; or run the job without `--retry-truncated` and with an \
+                 output that does not exist, which downloads lost answers again while the upstream has them"
                     .to_owned()
             }
             Self::Retained { .. } => {

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use offpeak_core::job::cancel::Cancel;
+use offpeak_core::job::outcome::Outcomes;
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::{self, Plan};
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -57,6 +58,15 @@ pub struct JobFacts {
     /// Rows whose answer was taken over from an earlier run.
     #[serde(default)]
     pub taken_over: u64,
+    /// This run asks rows again that were cut off, with this `max_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_truncated: Option<u32>,
+    /// How many rows it asks so.
+    #[serde(default)]
+    pub asked_again: u64,
+    /// How the rows ended that were taken over; `None` where only answers are that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over_as: Option<Outcomes>,
     /// `anthropic-beta` names of the requests, when the job was made.
     #[serde(default)]
     pub betas: Vec<String>,

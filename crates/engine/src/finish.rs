@@ -60,6 +60,9 @@ pub struct Manifest {
     /// Of these, the rows that were not sent because there was an answer already.
     #[serde(default, skip_serializing_if = "ReusedFacts::is_empty")]
     pub reused: ReusedFacts,
+    /// Rows that were cut off in an earlier run and asked again, if this run did that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_again: Option<AskedAgainFacts>,
     /// The route that the plan took.
     pub route: String,
     /// The same with its marks and how the cache was first filled.
@@ -128,6 +131,15 @@ pub struct Wasted {
     pub rows: u64,
     /// What its answers cost.
     pub cost_picousd: Usd,
+}
+
+/// Rows that were cut off in an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedAgainFacts {
+    /// How many.
+    pub rows: u64,
+    /// What they were asked again with.
+    pub max_tokens: u32,
 }
 
 /// Rows that were not sent because there was an answer already. Their lines say that they cost nothing.
@@ -282,6 +294,10 @@ pub async fn finish(job: &Job, upstream_bill: Option<Usd>) -> Result<Manifest, E
             rows_out: output.rows,
             outcomes,
             reused,
+            asked_again: facts.retry_truncated.map(|max_tokens| AskedAgainFacts {
+                rows: facts.asked_again,
+                max_tokens,
+            }),
             route: facts.route.clone(),
             variant: facts.variant.clone(),
             groups: facts.groups,

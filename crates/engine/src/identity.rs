@@ -35,6 +35,14 @@ pub(crate) fn job_id(name: &str, params_digest: &str, nth: u32) -> JobId {
     JobId::of_digest(hasher.finalize().as_bytes())
 }
 
+/// What a run sends that asks some rows again, with a larger `max_tokens`: `unsent` tells which it does not.
+pub(crate) fn again_digest(unsent: Option<[u8; 32]>, max_tokens: u32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&unsent.unwrap_or_default());
+    hasher.update(&max_tokens.to_le_bytes());
+    hasher.finalize().into()
+}
+
 /// A name as a file name, for what has no id yet.
 pub(crate) fn short(name: &str) -> String {
     blake3::hash(name.as_bytes()).to_hex().as_str()[..16].to_owned()

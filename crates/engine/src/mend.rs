@@ -242,7 +242,7 @@ async fn report(job: &Job, shard: Shard, tally: &Tally, why: &str) -> Result<(),
         while let Some(row) = segment.row() {
             let mut framed = Vec::new();
             match segment.read().map_err(io)? {
-                Outcome::Shared(_) | Outcome::Earlier(..) => {
+                Outcome::Shared(_) | Outcome::Earlier(..) | Outcome::EarlierLine(_) => {
                     return Err(EngineError::Damaged {
                         path: outcomes.clone(),
                         detail: "a row of a batch that was not sent".to_owned(),

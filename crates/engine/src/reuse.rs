@@ -7,17 +7,20 @@
 //! the machine, the budget and the ledger know nothing of it. Leaves out how such rows are found
 //! (`ingest`) and how their lines are made (`output`).
 
+mod again;
 mod earlier;
 
 use offpeak_core::job::outcome::Outcomes;
 use offpeak_core::units::Usd;
 use serde::{Deserialize, Serialize};
 
-use offpeak_core::plan::{self, Plan, ReuseEffect};
+use offpeak_core::plan::{self, AskedAgain, Plan, ReuseEffect};
 
 use crate::ingest::Ingested;
 
-pub(crate) use earlier::{AnswerAt, Offered, Taker};
+pub(crate) use again::{Again, End, Past, Pasts};
+pub(crate) use earlier::is_same;
+pub(crate) use earlier::{AnswerAt, Offered, Taken, Taker};
 pub use earlier::{EarlierRun, earlier_runs};
 
 /// Rows that were answered without a call.
@@ -48,6 +51,11 @@ pub fn effect(ingested: &Ingested, plan: &Plan) -> ReuseEffect {
         of: ingested.rows,
         identical: spared(reuse.identical, identical.rows, saves),
         earlier_runs: spared(reuse.earlier_runs, earlier.rows, earlier.paid.approx()),
+        asked_again: ingested.again.map(|again| AskedAgain {
+            rows: again.rows,
+            max_tokens: again.max_tokens,
+            unanswered: again.unanswered,
+        }),
     }
 }
 

@@ -4,40 +4,45 @@
 //! The same job is the same name and the same rendered requests. Limits, deadline, output and which
 //! answers are reused may change between runs of it; an unfinished run goes on as it was cut. Leaves out the running (`run`) and the end (`finish`).
 
+mod again;
+mod settings;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offpeak_client::Client;
 use offpeak_client::clock::Clock;
-use offpeak_core::job::machine::OnUnknown;
 use offpeak_core::job::shard::{JobId, Shard, ShardState};
 use offpeak_core::job::unmark::MarkFacts;
 use offpeak_core::plan::fields::FieldsEffect;
 use offpeak_core::plan::lint::Warning;
 use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::{Book, Lane};
-use offpeak_core::units::{Span, Timestamp, Usd};
+use offpeak_core::units::Timestamp;
 use offpeak_store::{JobRecord, JobState, Store};
 
 use crate::blocking::blocking;
 use crate::cut::cut;
 use crate::disk::Disk;
 use crate::error::EngineError;
-use crate::facts::{GroupFacts, JobFacts, JobLimits, answer_seconds};
+use crate::facts::{GroupFacts, JobFacts, answer_seconds};
 use crate::fields::effect;
 use crate::finish::Manifest;
 use crate::history::recall;
-use crate::identity::{hex, job_id, short, source_digest};
-use crate::ingest::Ingested;
+use crate::identity::{again_digest, hex, job_id, short, source_digest};
+use crate::ingest::{IngestError, Ingested};
 use crate::lint::warnings;
 use crate::lock::JobLock;
-use crate::planned::{cut_plan, decide, group_levels, read, workload};
+use crate::planned::{cut_plan, decide, group_levels, read, read_again, workload};
 use crate::probe::{Rest, cut_probe};
 use crate::progress::Report;
 use crate::recover::standing;
 use crate::reuse::earlier_runs;
-use crate::spec::{JobSpec, Need};
+use crate::spec::JobSpec;
 use crate::spool::SpoolDir;
+use again::newest;
+
+pub use settings::{Choice, Settings};
 
 /// What a run needs from outside.
 #[derive(Debug, Clone)]
@@ -96,80 +101,6 @@ pub(crate) fn splitmix(seed: u64) -> Box<dyn FnMut() -> f64 + Send> {
     })
 }
 
-/// What the user said about an earlier run of the same name.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Choice {
-    /// Start a new run, whatever there was.
-    pub fresh: bool,
-    /// Go on with the unfinished run although the input changed.
-    pub resume_old: bool,
-    /// Go on although the first answers alarmed the guard.
-    pub past_guard: bool,
-    /// Rows that expired twice go to the sync lane.
-    pub expired_to_sync: bool,
-}
-
-/// What may differ between two runs of the same job.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// When the answers are needed.
-    pub need: Need,
-    /// Most that may be spent.
-    pub budget: Option<Usd>,
-    /// Beta names.
-    pub betas: Vec<String>,
-    /// Where the output goes.
-    pub output: PathBuf,
-    /// Whether an existing output may be replaced.
-    pub overwrite: bool,
-    /// Nothing may travel in a batch.
-    pub zero_data_retention: bool,
-    /// What becomes, at the last safe moment, of a batch that may exist.
-    pub on_unknown: OnUnknown,
-    /// Batches are deleted upstream once their answers are here.
-    pub delete_upstream: bool,
-    /// The higher goes first where jobs wait for room in the upstream's queue.
-    pub priority: i64,
-    /// How long requests and answers stay on this disk once the job has finished.
-    pub kept_for: Option<Span>,
-    /// See [`Choice::past_guard`].
-    pub past_guard: bool,
-    /// See [`Choice::expired_to_sync`].
-    pub expired_to_sync: bool,
-}
-
-impl Settings {
-    fn new(spec: &JobSpec, choice: Choice) -> Self {
-        Self {
-            need: spec.need,
-            budget: spec.budget,
-            betas: spec.betas.clone(),
-            output: spec.output.clone(),
-            overwrite: spec.overwrite,
-            zero_data_retention: spec.zero_data_retention,
-            on_unknown: spec.on_unknown,
-            delete_upstream: spec.delete_upstream,
-            priority: spec.priority,
-            kept_for: spec.kept_for,
-            past_guard: choice.past_guard,
-            expired_to_sync: choice.expired_to_sync,
-        }
-    }
-
-    pub(crate) fn limits(&self) -> JobLimits {
-        JobLimits {
-            need: self.need,
-            budget: self.budget,
-            delete_upstream: self.delete_upstream,
-            kept_for: self.kept_for,
-        }
-    }
-
-    pub(crate) fn deadline_at(&self, created_at: Timestamp) -> Option<Timestamp> {
-        self.limits().deadline_at(created_at)
-    }
-}
-
 /// A job that can be run. It holds the job's lock.
 #[derive(Debug)]
 pub struct Job {
@@ -214,6 +145,8 @@ pub struct FreshJob {
     pub warnings: Vec<Warning>,
     source_digest: String,
     run: u32,
+    /// Batches of an earlier life of this very run may be upstream.
+    scout: bool,
     replaces: Option<JobId>,
     pub(crate) spool: SpoolDir,
     lock: JobLock,
@@ -246,7 +179,7 @@ pub async fn open(
 
 fn open_blocking(
     engine: Engine,
-    spec: JobSpec,
+    mut spec: JobSpec,
     choice: Choice,
     report: &Report,
 ) -> Result<Opened, EngineError> {
@@ -256,9 +189,21 @@ fn open_blocking(
     let runs = latest.as_ref().map_or(0, |record| record.run);
     // A run that was given up is no run to go on with.
     let latest = latest.filter(|record| record.state != JobState::Abandoned);
+    let mut retried = None;
+    if let Some(max_tokens) = choice.retry_truncated {
+        // Where everything starts afresh, an unfinished run is not gone on with either.
+        let goes_on = !choice.fresh;
+        retried = newest(&engine, &spec, max_tokens, latest.as_ref(), goes_on)?;
+        // What an earlier run has of the other rows is taken over, whatever the job says of that.
+        spec.reuse.earlier_runs |= retried.is_some();
+    }
+    if let Some(retried) = retried.take_if(|retried| retried.again.rows == 0) {
+        return reopen(engine, retried.record, settings, lock);
+    }
     let source_digest = source_digest(&spec)?;
     if let Some(record) = &latest
         && !choice.fresh
+        && retried.is_none()
         && (record.source_digest == source_digest
             || (choice.resume_old && record.state == JobState::Open))
     {
@@ -280,15 +225,31 @@ fn open_blocking(
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
     let now = engine.now();
-    let earlier = if spec.reuse.earlier_runs {
-        earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?
-    } else {
-        Vec::new()
+    let ingested = match &mut retried {
+        Some(retried) => {
+            let again = &mut retried.again;
+            read_again(&spec, &engine.book, now, again, &spool, report)?
+        }
+        None => {
+            let earlier = if spec.reuse.earlier_runs {
+                earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?
+            } else {
+                Vec::new()
+            };
+            read(&spec, &engine.book, now, &earlier, Some(&spool), report)?
+        }
     };
-    let ingested = read(&spec, &engine.book, now, &earlier, Some(&spool), report)?;
     let params_digest = hex(&ingested.params_digest);
+    if let Some(retried) = &retried
+        && retried.record.params_digest != params_digest
+    {
+        let run = retried.record.run;
+        remove(spool.root())?;
+        return Err(IngestError::OtherRows { run }.into());
+    }
     if let Some(record) = &latest
         && !choice.fresh
+        && retried.is_none()
         && record.params_digest == params_digest
     {
         remove(spool.root())?;
@@ -318,6 +279,7 @@ fn open_blocking(
     let evidence = recall(&engine.store, &spec.name, now)?;
     let (plan, marks) = decide(&spec, &ingested, evidence.clone(), &engine.book, now)?;
     let run = runs + 1;
+    let scout = run == 1 || retried.is_some_and(|retried| retried.memory_was_lost);
     let warnings = warnings(&ingested, &plan, &engine.book, now);
     Ok(Opened::Fresh(Box::new(FreshJob {
         warnings,
@@ -331,6 +293,7 @@ fn open_blocking(
         probe: None,
         source_digest,
         run,
+        scout,
         replaces,
         spool,
         lock,
@@ -469,10 +432,11 @@ impl FreshJob {
         let params_digest = hex(&ingested.params_digest);
         let before = engine.store.runs_of(&spec.name, &params_digest)?;
         let id = job_id(&spec.name, &params_digest, before + 1);
-        let id = match ingested.unsent {
-            Some(unsent) => id.of_part(&unsent),
-            None => id,
+        let part = match ingested.again {
+            Some(again) => Some(again_digest(ingested.unsent, again.max_tokens)),
+            None => ingested.unsent,
         };
+        let id = part.map_or_else(|| id.clone(), |part| id.of_part(&part));
         let probe = match self.probe {
             Some(rows) => cut_probe(&self.spool, &id, plan.route.lane(), rows)?,
             None => None,
@@ -497,13 +461,16 @@ impl FreshJob {
             .disk
             .names(&engine.jobs_dir())
             .map_err(EngineError::io("write", &engine.jobs_dir()))?;
-        let scout = self.run == 1;
+        let scout = self.scout;
         let (shared, taken_over) = (ingested.shared(), ingested.taken_over());
         let facts = JobFacts {
             models: ingested.models,
             rows: ingested.rows,
             shared,
             taken_over,
+            retry_truncated: ingested.again.map(|again| again.max_tokens),
+            asked_again: ingested.again.map_or(0, |again| again.rows),
+            taken_over_as: ingested.again.map(|again| again.taken_over),
             betas: spec.betas,
             invalid: ingested.invalid,
             route: String::new(),

@@ -25,6 +25,8 @@ pub struct Summary {
     /// Those that were not sent because there was an answer already, and what it would have cost about to
     /// send them.
     pub reused: ReusedRows,
+    /// Those that were asked again because they had been cut off, and with which `max_tokens`.
+    pub asked_again: Option<(u64, u32)>,
     /// From the job's creation to its end.
     pub duration: Span,
     /// Time left at the end, negative if the deadline was missed; `None` without a deadline.
@@ -254,7 +256,12 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     if earlier_runs > 0 {
         let rows = counted(earlier_runs, "row");
         let verb = if earlier_runs == 1 { "was" } else { "were" };
-        reused.push(format!("{rows} {verb} answered by earlier runs"));
+        // Of such a run, how a row ended need not have been an answer.
+        let settled = match summary.asked_again {
+            Some(_) => "settled",
+            None => "answered",
+        };
+        reused.push(format!("{rows} {verb} {settled} by earlier runs"));
     }
     if !reused.is_empty() {
         let saved = match saved {
@@ -262,6 +269,13 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             saved => format!(": that saved {}", dollars(saved, decimals(saved))),
         };
         facts.push(("Reused", format!("{}{saved}.", reused.join(", "))));
+    }
+    if let Some((rows, max_tokens)) = summary.asked_again {
+        let (verb, rows) = (if rows == 1 { "was" } else { "were" }, counted(rows, "row"));
+        let with = count(max_tokens.into());
+        let text =
+            format!("{rows} that had been cut off {verb} asked again with `max_tokens` {with}.");
+        facts.push(("Again", text));
     }
     let time = match summary.spare {
         None => format!("{}; there was no deadline.", summary.duration),

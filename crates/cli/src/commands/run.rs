@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use offpeak_client::clock::Clock;
 use offpeak_core::job::deletion::Deletions;
-use offpeak_core::job::outcome::Tally;
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
 use offpeak_core::job::shard::JobId;
 use offpeak_core::plan::{Plan, ceiling};
 use offpeak_core::price::{Book, Lane};
@@ -81,6 +81,16 @@ async fn drive(
     display.clear();
     let job = match opened.map_err(|error| ExpectedError::engine(&error, false))? {
         Opened::Finished(manifest, job) => {
+            let why = match choice.retry_truncated {
+                Some(max_tokens) => format!(
+                    "no row of it was cut off at a `max_tokens` below {max_tokens}, so nothing was sent"
+                ),
+                None => "nothing was sent (`--fresh` runs it again)".to_owned(),
+            };
+            printer.note(&format!(
+                "`{}` finished on {}; {why}",
+                manifest.name, manifest.finished_at
+            ));
             return finished_before(&engine, &spec, &manifest, &job, printer).await;
         }
         Opened::Unfinished(job) => {
@@ -306,6 +316,12 @@ fn show(
             "\nhint: `status` and `error` of each line of the output say what became of its row",
         );
     }
+    if manifest.count(OutcomeClass::Truncated) > 0 {
+        printer.note(
+            "hint: `--retry-truncated N` asks rows that were cut off again, with N for `max_tokens`, and pays \
+             for nothing else again",
+        );
+    }
     if verdict::is_explained(manifest) {
         Ok(exit)
     } else {
@@ -345,10 +361,6 @@ async fn finished_before(
     job: &Job,
     printer: Printer,
 ) -> Result<Exit, ExpectedError> {
-    printer.note(&format!(
-        "`{}` finished on {}; nothing was sent (`--fresh` runs it again)",
-        manifest.name, manifest.finished_at
-    ));
     let id = JobId::parse(&manifest.job);
     if let Some(id) = id.filter(|_| !spec.output.exists()) {
         let note = purged(&engine.spool(&id));

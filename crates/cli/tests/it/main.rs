@@ -17,6 +17,7 @@ mod purge;
 mod reconcile;
 mod reorder;
 mod replay;
+mod retry;
 mod reuse;
 mod sandbox;
 mod secrets;

@@ -63,7 +63,7 @@ pub use marks::{
 };
 pub use posterior::HitPosterior;
 pub use reason::{Answer, Question, Reason};
-pub use reuse::{ReuseEffect, Spared};
+pub use reuse::{AskedAgain, ReuseEffect, Spared};
 pub use route::{Assumptions, Barred, GroupPlan, Plan, Route};
 pub use sensitivity::{BreakEven, Sensitivity};
 pub use survival::{Gap, Survival};

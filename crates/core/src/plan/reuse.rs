@@ -31,6 +31,20 @@ pub struct ReuseEffect {
     pub identical: Spared,
     /// Those that an earlier run has answered.
     pub earlier_runs: Spared,
+    /// Those that the newest run has had and that are sent all the same, if that is what this run is for.
+    #[serde(skip)]
+    pub asked_again: Option<AskedAgain>,
+}
+
+/// Rows of a run that are sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedAgain {
+    /// Those whose answers were cut off.
+    pub rows: u64,
+    /// What they are asked with now.
+    pub max_tokens: u32,
+    /// Those that had no answer; they are asked as they were.
+    pub unanswered: u64,
 }
 
 impl ReuseEffect {
@@ -40,6 +54,7 @@ impl ReuseEffect {
         let of = grouped(self.of);
         let about = |spared: &Spared| Estimate::point(spared.saves);
         let mut sentences = Vec::new();
+        sentences.extend(self.asked_again.map(|again| again.sentence(&of)));
         let spared = &self.identical;
         let (rows, are, share, saves) = match spared.rows {
             1 => ("1".to_owned(), "is", "shares", about(spared)),
@@ -61,7 +76,12 @@ impl ReuseEffect {
             1 => ("1".to_owned(), "was", about(spared)),
             rows => (grouped(rows), "were", about(spared)),
         };
-        if spared.rows > 0 && spared.on {
+        if spared.rows > 0 && self.asked_again.is_some() {
+            sentences.push(format!(
+                "{rows} of {of} rows {were} settled by earlier runs of this job, for {saves}; how they ended is \
+                 taken over."
+            ));
+        } else if spared.rows > 0 && spared.on {
             sentences.push(format!(
                 "{rows} of {of} rows {were} answered by earlier runs of this job, for {saves}, and their \
                  answers are taken over."
@@ -73,6 +93,27 @@ impl ReuseEffect {
             ));
         }
         sentences
+    }
+}
+
+impl AskedAgain {
+    fn sentence(&self, of: &str) -> String {
+        let (rows, were, are) = match self.rows {
+            1 => ("1".to_owned(), "was", "is"),
+            rows => (grouped(rows), "were", "are"),
+        };
+        let unanswered = match self.unanswered {
+            0 => String::new(),
+            1 => "; 1 that had no answer is sent as it was".to_owned(),
+            rows => format!(
+                "; {} that had no answer are sent as they were",
+                grouped(rows)
+            ),
+        };
+        format!(
+            "{rows} of {of} rows {were} cut off and {are} asked again with `max_tokens` {}{unanswered}.",
+            grouped(self.max_tokens.into())
+        )
     }
 }
 
@@ -113,7 +154,36 @@ mod tests {
             of: 1_234_567,
             identical: spared,
             earlier_runs: spared,
+            asked_again: None,
         }
+    }
+
+    #[test]
+    fn what_is_asked_again_is_told_first() {
+        let effect = |rows, unanswered| ReuseEffect {
+            identical: Spared::default(),
+            asked_again: Some(AskedAgain {
+                rows,
+                max_tokens: 4096,
+                unanswered,
+            }),
+            ..effect(true, 1_000)
+        };
+        let [again, settled] = effect(1_204, 2).sentences().try_into().unwrap();
+        assert_eq!(
+            again,
+            "1,204 of 1,234,567 rows were cut off and are asked again with `max_tokens` 4,096; 2 that had no \
+             answer are sent as they were."
+        );
+        assert!(
+            settled.ends_with("how they ended is taken over."),
+            "{settled}"
+        );
+        let again = &effect(1, 0).sentences()[0];
+        assert_eq!(
+            again,
+            "1 of 1,234,567 rows was cut off and is asked again with `max_tokens` 4,096."
+        );
     }
 
     #[test]

@@ -75,6 +75,16 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Most tokens that a request can ask for, of a model that answers with at most so many.
+    pub(super) fn output_max(&self, of_model: Option<u64>) -> u64 {
+        let max = of_model.unwrap_or_else(|| u32::MAX.into());
+        if self.long_output {
+            max.max(LONG_OUTPUT)
+        } else {
+            max
+        }
+    }
+
     pub(super) fn fits(&self, request_len: u64) -> Result<(), ProblemKind> {
         if request_len <= self.request_max() {
             return Ok(());
@@ -214,12 +224,7 @@ impl<'a> Checker<'a> {
             MaxTokens::Value(0) => return Err(ProblemKind::MaxTokensZero),
             MaxTokens::Value(given) => given,
         };
-        let max = model.max_output.unwrap_or_else(|| u32::MAX.into());
-        let max = if self.rules.long_output {
-            max.max(LONG_OUTPUT)
-        } else {
-            max
-        };
+        let max = self.rules.output_max(model.max_output);
         u32::try_from(given)
             .ok()
             .filter(|_| given <= max)

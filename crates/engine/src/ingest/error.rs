@@ -42,6 +42,15 @@ pub enum IngestError {
         /// Why.
         source: io::Error,
     },
+    /// The rows of a run are asked again, and the input has others.
+    #[error(
+        "the requests are no longer those of the newest run (run {run}): the input, the prompt or the beta \
+         features have changed since"
+    )]
+    OtherRows {
+        /// The run.
+        run: u32,
+    },
     /// There is not a single row.
     #[error("{}: no rows", path.display())]
     Empty {
@@ -93,6 +102,11 @@ impl IngestError {
             Self::Earlier { .. } => "put the file back from a backup, or leave earlier runs alone \
                  with `--reuse none`: then their rows are paid for again"
                 .to_owned(),
+            Self::OtherRows { .. } => {
+                "`--retry-truncated` asks rows of that run again: put back what has changed, or \
+                 run the job as it is now without it, with a larger `max_tokens`"
+                    .to_owned()
+            }
             Self::Empty { .. } => {
                 "each row is one line: {\"custom_id\": \"a1\", \"params\": {…}}, \
                  or a record of a table below its header"

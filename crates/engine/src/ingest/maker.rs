@@ -9,6 +9,7 @@ use offpeak_wire::request::RequestView;
 use super::batch::row_problem;
 use super::check::Checker;
 use super::error::ProblemKind;
+use super::levels::Path;
 use super::render::{BLOCK_FRAMING, Shape, Written};
 use super::rows::{Bytes, Content, KeyKind, key_digest};
 
@@ -18,6 +19,16 @@ pub(super) struct Maker<'m, 'a> {
     shape: &'a Shape,
     /// A whole request.
     request: Vec<u8>,
+}
+
+/// Counts the text of a prompt whose message was cut into blocks as it is counted for one in one piece.
+pub(super) fn leave_framing_out(path: &mut Path) {
+    let (levels, end) = (&mut path.levels, &mut path.end);
+    let levels = levels.iter_mut().filter(|level| !level.preamble);
+    let lengths = levels.map(|level| &mut level.bytes);
+    for (blocks, bytes) in (1..).zip(lengths.chain(end.as_mut().map(|end| &mut end.bytes))) {
+        *bytes -= blocks * BLOCK_FRAMING;
+    }
 }
 
 impl<'m, 'a> Maker<'m, 'a> {
@@ -60,13 +71,7 @@ impl<'m, 'a> Maker<'m, 'a> {
         let view = RequestView::parse(&self.request)
             .map_err(|error| row_problem(&self.request, &error))?;
         let mut facts = self.checker.check(&view)?;
-        // The text of the prompt, as it is counted for a message in one piece.
-        let (levels, end) = (&mut facts.path.levels, &mut facts.path.end);
-        let levels = levels.iter_mut().filter(|level| !level.preamble);
-        let lengths = levels.map(|level| &mut level.bytes);
-        for (blocks, bytes) in (1..).zip(lengths.chain(end.as_mut().map(|end| &mut end.bytes))) {
-            *bytes -= blocks * BLOCK_FRAMING;
-        }
+        leave_framing_out(&mut facts.path);
         Ok(Content {
             key_digest: key_digest(kind, key),
             digest: self.shape.digest(&made[middle.clone()]),

@@ -5,6 +5,7 @@
 //! Leaves out the plan that follows from the sums (`offpeak_core::plan`) and the cut into shards
 //! (`cut`).
 
+mod again;
 mod batch;
 mod check;
 mod csv_ends;
@@ -38,9 +39,10 @@ use offpeak_core::plan::fields::Shares;
 use offpeak_core::price::Book;
 use offpeak_core::units::{Timestamp, Usd};
 
-use crate::reuse::EarlierRun;
+use crate::reuse::{Again, EarlierRun};
 use crate::spec::{FieldsIn, InputShape, JobSpec, OnInvalid, Reuse};
 use crate::spool::{IndexEntry, IndexWriter, SpoolDir};
+use again::Deciding;
 use check::Rules;
 use duplicates::Duplicates;
 use fields::FieldPlan;
@@ -54,6 +56,7 @@ use table::Header;
 use unsent::Found;
 use ways::Ways;
 
+pub use again::AskedAgain;
 pub use error::{IngestError, LooksLike, ProblemKind, RowProblem};
 pub(crate) use render::BLOCK_FRAMING;
 
@@ -88,6 +91,8 @@ pub struct Ingested {
     pub earlier: Unsent,
     /// Which of these are not sent.
     pub reuse: Reuse,
+    /// The rows that are sent of a run whose cut-off answers are asked for again.
+    pub again: Option<AskedAgain>,
     /// BLAKE3 over the numbers of the rows that are not sent; `None` if all are that can be.
     pub unsent: Option<[u8; 32]>,
     /// The row to be sent that can cost most on the sync lane: its line, and how much.
@@ -159,14 +164,58 @@ pub fn ingest(
     progress: &dyn Fn(u64),
 ) -> Result<Ingested, IngestError> {
     let tuning = Tuning::default();
-    ingest_tuned(spec, book, now, earlier, into, progress, tuning)
+    ingest_tuned(
+        spec,
+        book,
+        now,
+        Before::Runs(earlier),
+        into,
+        progress,
+        tuning,
+    )
+}
+
+/// The same for the rows of a run of which those are asked again that were cut off. Everything else that has
+/// an outcome is taken over.
+pub(crate) fn ingest_again(
+    spec: &JobSpec,
+    book: &Book,
+    now: Timestamp,
+    again: &mut Again,
+    into: Option<&SpoolDir>,
+    progress: &dyn Fn(u64),
+) -> Result<Ingested, IngestError> {
+    let tuning = Tuning::default();
+    ingest_tuned(
+        spec,
+        book,
+        now,
+        Before::Again(again),
+        into,
+        progress,
+        tuning,
+    )
+}
+
+/// Most tokens that a request of a job can ask a model for; `None` if the model cannot be used.
+pub(crate) fn output_max(spec: &JobSpec, book: &Book, now: Timestamp, model: &str) -> Option<u64> {
+    let model = book.model(model).ok()?;
+    Some(Rules::of(spec, book, now).output_max(model.max_output))
+}
+
+/// What was answered before.
+enum Before<'a> {
+    /// Any of these runs may have answered any request.
+    Runs(&'a [EarlierRun]),
+    /// Each row has ended in one run.
+    Again(&'a mut Again),
 }
 
 fn ingest_tuned(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
-    earlier: &[EarlierRun],
+    before: Before<'_>,
     into: Option<&SpoolDir>,
     progress: &dyn Fn(u64),
     tuning: Tuning,
@@ -228,7 +277,15 @@ fn ingest_tuned(
         Some(dir) => Some(Disk::create(dir, shape.as_ref(), input_len)?),
         None => None,
     };
-    let mut sink = Sink::new(input, spec.on_invalid, shape.as_ref(), disk);
+    let taken;
+    let (earlier, deciding) = match before {
+        Before::Runs(earlier) => (earlier, None),
+        Before::Again(again) => {
+            taken = again.runs.clone();
+            (&taken[..], Some(Deciding::of(again, rules)?))
+        }
+    };
+    let mut sink = Sink::new(input, spec.on_invalid, shape.as_ref(), disk, deciding);
     let pieces = pipeline::run(pieces, first, parsers, &mut sink, progress)?;
     let (input_digest, input_bytes) = pieces.finish();
     let digest = (input_digest, input_bytes);
@@ -264,6 +321,7 @@ fn finish(
         mut problems,
         sample,
         disk,
+        deciding,
         ..
     } = sink;
     if rows == 0 {
@@ -288,9 +346,12 @@ fn finish(
             rows,
         });
     }
-    requests
-        .push_answers(earlier)
-        .map_err(|(run, source)| IngestError::Earlier { run, source })?;
+    let again = deciding.map(|deciding| deciding.asked);
+    if again.is_none() {
+        requests
+            .push_answers(earlier)
+            .map_err(|(run, source)| IngestError::Earlier { run, source })?;
+    }
     let mut disk_bytes = disk.map_or(Ok(0), Disk::finish)?;
     let mut found = requests
         .finish(
@@ -346,6 +407,7 @@ fn finish(
         identical: found.identical,
         earlier: found.earlier,
         reuse,
+        again,
         unsent,
         invalid_examples: problems.examples,
         disk_bytes,

@@ -49,6 +49,8 @@ pub(super) struct Content {
 pub(super) enum Bytes {
     /// All of them, within the piece.
     Whole(Range<usize>),
+    /// All of them, within what was made.
+    Made(Range<usize>),
     /// What stands between head and tail of the job's frame, within what was made.
     Middle(Range<usize>),
 }

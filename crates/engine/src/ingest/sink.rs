@@ -11,6 +11,7 @@ use offpeak_core::job::outcome::OutcomeClass;
 use offpeak_core::units::Usd;
 use offpeak_wire::splice::MarkPoint;
 
+use super::again::{At, Deciding};
 use super::error::{EXAMPLES_MAX, IngestError, ProblemKind, RowProblem};
 use super::groups::{About, Candidates};
 use super::keys::{Entry, Keys};
@@ -20,6 +21,7 @@ use super::rows::{Bytes, Content, Rows};
 use super::sample::Sample;
 use super::unsent::Requests;
 use super::ways::{Way, WaysWriter};
+use crate::reuse::AnswerAt;
 use crate::settle::kept::KeptIn;
 use crate::settle::line::{Line, Reason, write_line};
 use crate::settle::segment::{SegmentWriter, frame_line};
@@ -43,6 +45,8 @@ pub(super) struct Sink<'a> {
     pub(super) problems: Problems,
     pub(super) sample: Sample,
     pub(super) disk: Option<Disk>,
+    /// Of a run that asks only some rows again.
+    pub(super) deciding: Option<Deciding<'a>>,
     scratch: Vec<u8>,
     levels: Vec<Level>,
     points: Vec<MarkPoint>,
@@ -137,6 +141,7 @@ impl Disk {
                 self.rows.append(row, kin, scratch)
             }
             (Bytes::Whole(span), ..) => self.rows.append(row, kin, &from.piece.bytes[span.clone()]),
+            (Bytes::Made(span), ..) => self.rows.append(row, kin, &from.made[span.clone()]),
         }
     }
 
@@ -192,6 +197,7 @@ impl<'a> Sink<'a> {
         on_invalid: OnInvalid,
         shape: Option<&'a Shape>,
         disk: Option<Disk>,
+        deciding: Option<Deciding<'a>>,
     ) -> Self {
         let runs: Option<PathBuf> = disk.as_ref().map(|disk| disk.dir.root().to_owned());
         Self {
@@ -209,6 +215,7 @@ impl<'a> Sink<'a> {
             problems: Problems::default(),
             sample: Sample::default(),
             disk,
+            deciding,
             scratch: Vec::new(),
             levels: Vec::new(),
             points: Vec::new(),
@@ -224,27 +231,53 @@ impl<'a> Sink<'a> {
         for row in taken.drain(..) {
             let number = self.rows;
             self.rows += 1;
-            let key = row.key.map(|span| &rows.made[span]);
             match row.content {
                 Ok(content) => {
-                    let key = key.unwrap_or(b"null");
-                    self.valid(number, row.line, key, &content, rows)?;
+                    self.params.update(&content.digest);
+                    let at = At {
+                        input: self.input,
+                        row: number,
+                        line: row.line,
+                        key: row.key,
+                    };
+                    let (content, answer) = self.decide(&at, content, rows)?;
+                    self.valid(&at, &content, answer, rows)?;
                 }
-                Err(problem) => self.invalid(number, row.line, key, problem)?,
+                Err(problem) => {
+                    let key = row.key.map(|span| &rows.made[span]);
+                    self.invalid(number, row.line, key, problem)?;
+                }
             }
         }
         rows.rows = taken;
         Ok(())
     }
 
+    /// What is made of a row, and the answer that it takes over, with its cost.
+    fn decide(
+        &mut self,
+        at: &At<'_>,
+        content: Content,
+        rows: &mut Rows,
+    ) -> Result<(Content, Option<(AnswerAt, Usd)>), IngestError> {
+        let Some(deciding) = &mut self.deciding else {
+            return Ok((content, None));
+        };
+        let mut made = std::mem::take(&mut rows.made);
+        let decided = deciding.content(at, content, (rows, self.shape), &mut made);
+        rows.made = made;
+        decided
+    }
+
     fn valid(
         &mut self,
-        row: u64,
-        line: u64,
-        key: &[u8],
+        at: &At<'_>,
         content: &Content,
+        answer: Option<(AnswerAt, Usd)>,
         from: &Rows,
     ) -> Result<(), IngestError> {
+        let (row, line) = (at.row, at.line);
+        let key = at.key.clone().map_or(&b"null"[..], |span| &from.made[span]);
         let facts = content
             .facts
             .as_ref()
@@ -269,7 +302,6 @@ impl<'a> Sink<'a> {
             caller_marked: facts.caller_marked,
         };
         self.candidates.note(&self.levels, about);
-        self.params.update(&content.digest);
         if let (None, Some(why)) = (self.first_unbounded, facts.unbounded) {
             self.first_unbounded = Some((line, why));
         }
@@ -282,6 +314,7 @@ impl<'a> Sink<'a> {
         self.sample
             .offer(row, line, len, |out| match &content.bytes {
                 Bytes::Whole(span) => out.extend_from_slice(&from.piece.bytes[span.clone()]),
+                Bytes::Made(span) => out.extend_from_slice(&from.made[span.clone()]),
                 Bytes::Middle(span) => {
                     out.extend_from_slice(shape.map_or(&[], |shape| &shape.head));
                     out.extend_from_slice(&from.made[span.clone()]);
@@ -292,7 +325,7 @@ impl<'a> Sink<'a> {
         self.keys
             .push(entry)
             .map_err(|source| run_error(runs.as_ref(), source))?;
-        let mut at = RowAt::default();
+        let mut spooled = RowAt::default();
         if let Some(disk) = &mut self.disk {
             let meta = RowMeta {
                 row,
@@ -316,17 +349,23 @@ impl<'a> Sink<'a> {
                 key,
                 points: &self.points,
             };
-            at = disk
+            spooled = disk
                 .put(head, kin, content, from, self.shape, &mut self.scratch)
                 .map_err(|error| disk.failed()(error))?;
         }
-        self.requests
-            .push(&content.digest, row, at, content.worst)
-            .map_err(|source| run_error(runs.as_ref(), source))?;
+        let pushed = match answer {
+            Some(answer) => self
+                .requests
+                .push_taken(row, spooled, content.worst, answer),
+            None => self
+                .requests
+                .push(&content.digest, row, spooled, content.worst),
+        };
+        pushed.map_err(|source| run_error(runs.as_ref(), source))?;
         let way = Way {
             row,
             line,
-            at,
+            at: spooled,
             worst: content.worst,
             request_len: content.request_len,
             framing: content.framing,

@@ -12,7 +12,7 @@ use offpeak_core::price::Book;
 use offpeak_core::units::Timestamp;
 
 use super::pipeline::Tuning;
-use super::{IngestError, Ingested, ingest_tuned};
+use super::{Before, IngestError, Ingested, ingest_tuned};
 use crate::spec::{
     FieldsIn, InputShape, JobSpec, Need, OnInvalid, Reuse, Source, TableFormat, Template,
 };
@@ -74,7 +74,8 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
 }
 
 fn run(spec: &JobSpec, into: Option<&SpoolDir>, tuning: Tuning) -> Result<Ingested, IngestError> {
-    ingest_tuned(spec, Book::embedded(), now(), &[], into, &|_| {}, tuning)
+    let before = Before::Runs(&[]);
+    ingest_tuned(spec, Book::embedded(), now(), before, into, &|_| {}, tuning)
 }
 
 /// Row number, line, key and request of every spooled row.

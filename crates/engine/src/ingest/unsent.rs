@@ -3,10 +3,12 @@
 //!
 //! The digests of all requests are sorted together with those of the answers that there are, on the disk
 //! beyond a few megabytes, and what is found is sorted by row. What is not sent keeps its place in the
-//! spool and gets its outcome here. Leaves out the answers of earlier runs (`reuse`).
+//! spool and gets its outcome (`outcomes`). Leaves out the answers of earlier runs (`reuse`).
+
+mod outcomes;
 
 use std::collections::VecDeque;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
 
 use offpeak_core::units::Usd;
@@ -14,12 +16,12 @@ use offpeak_core::units::Usd;
 use super::error::IngestError;
 use super::keys::Entry;
 use super::sink::write_error;
-use crate::reuse::{AnswerAt, EarlierRun, Offered, Taker};
-use crate::settle::kept::{Kept, KeptIn};
-use crate::settle::segment::{SegmentWriter, Shared, frame_earlier, frame_shared};
+use crate::reuse::{AnswerAt, EarlierRun, Offered};
+use crate::settle::segment::Shared;
 use crate::sorted::{Iter, Sorted, Sorter};
 use crate::spec::Reuse;
-use crate::spool::{RowAt, SpoolDir, create_file};
+use crate::spool::{RowAt, SpoolDir};
+use outcomes::Outcomes;
 
 /// Answers to one request that are remembered while its rows are dealt out: only where many identical
 /// rows of a run were all sent are there more.
@@ -46,7 +48,10 @@ impl Unsent {
 
 /// A request or an answer to one: digest, rank, row, then what is known of it. Answers come before the
 /// rows that may take them, those of the newest run first.
-const REQUEST_LEN: usize = 16 + 4 + 8 + 24;
+const REQUEST_LEN: usize = 16 + 4 + 8 + KNOWN_LEN;
+
+/// Of an answer where it is and what it cost, of a row where that is and what it can cost.
+const KNOWN_LEN: usize = 32;
 
 /// The rank of the rows of this job.
 const OWN: u32 = u32::MAX;
@@ -69,7 +74,7 @@ impl Requests {
         at: RowAt,
         worst: u64,
     ) -> io::Result<()> {
-        let mut known = [0; 24];
+        let mut known = [0; KNOWN_LEN];
         known[..8].copy_from_slice(&at.0.to_be_bytes());
         known[8..16].copy_from_slice(&worst.to_be_bytes());
         self.put(digest, OWN, row, known)
@@ -84,18 +89,43 @@ impl Requests {
         Ok(())
     }
 
+    /// Adds a row whose answer is chosen already, whatever its request.
+    pub(super) fn push_taken(
+        &mut self,
+        row: u64,
+        at: RowAt,
+        worst: u64,
+        (answer, cost): (AnswerAt, Usd),
+    ) -> io::Result<()> {
+        // No digest of a request begins like this, but by an accident that never happens.
+        let mut digest = [u8::MAX; 16];
+        digest[8..].copy_from_slice(&row.to_be_bytes());
+        self.push_answer(&Offered {
+            digest,
+            run: 0,
+            row,
+            cost,
+            at: answer,
+        })?;
+        self.push(&digest, row, at, worst)
+    }
+
     fn push_answer(&mut self, offered: &Offered) -> io::Result<()> {
-        let mut known = [0; 24];
-        known[..4].copy_from_slice(&offered.at.holder.to_be_bytes());
-        known[4..8].copy_from_slice(&offered.at.segment.to_be_bytes());
-        known[8..16].copy_from_slice(&offered.at.offset.to_be_bytes());
+        let mut known = [0; KNOWN_LEN];
+        known[..ANSWER_LEN].copy_from_slice(&encode_answer(offered.at));
         // One answer costs far less than the millions of dollars that this holds.
         let cost = u64::try_from(offered.cost.pico()).unwrap_or(u64::MAX);
-        known[16..].copy_from_slice(&cost.to_be_bytes());
+        known[ANSWER_LEN..].copy_from_slice(&cost.to_be_bytes());
         self.put(&offered.digest, OWN - 1 - offered.run, offered.row, known)
     }
 
-    fn put(&mut self, digest: &[u8; 16], rank: u32, row: u64, known: [u8; 24]) -> io::Result<()> {
+    fn put(
+        &mut self,
+        digest: &[u8; 16],
+        rank: u32,
+        row: u64,
+        known: [u8; KNOWN_LEN],
+    ) -> io::Result<()> {
         let mut record = [0; REQUEST_LEN];
         record[..16].copy_from_slice(digest);
         record[16..20].copy_from_slice(&rank.to_be_bytes());
@@ -143,7 +173,7 @@ impl Requests {
     }
 }
 
-fn split(record: &[u8; REQUEST_LEN]) -> ([u8; 16], u32, u64, [u8; 24]) {
+fn split(record: &[u8; REQUEST_LEN]) -> ([u8; 16], u32, u64, [u8; KNOWN_LEN]) {
     let word = |at: usize| u32::from_be_bytes(*record[at..].first_chunk().expect("it is longer"));
     (
         *record.first_chunk().expect("it is longer"),
@@ -170,19 +200,13 @@ struct One {
 }
 
 impl One {
-    fn offer(&mut self, origin: (u32, u64), known: &[u8; 24], reuse: Reuse) {
+    fn offer(&mut self, origin: (u32, u64), known: &[u8; KNOWN_LEN], reuse: Reuse) {
         let most = if reuse.identical { 1 } else { ANSWERS_MAX };
         if self.last.replace(origin) == Some(origin) || self.answers.len() == most {
             return;
         }
-        let halves = long(known);
-        let at = AnswerAt {
-            holder: u32::try_from(halves >> 32).expect("the upper half"),
-            segment: u32::try_from(halves & u64::from(u32::MAX)).expect("the lower half"),
-            offset: long(&known[8..]),
-        };
-        let cost = Usd::from_pico(long(&known[16..]).into());
-        self.answers.push_back((at, cost));
+        let cost = Usd::from_pico(long(&known[ANSWER_LEN..]).into());
+        self.answers.push_back((decode_answer(known), cost));
     }
 
     /// The answer for one more row. Identical rows are there on purpose unless somebody says
@@ -203,7 +227,7 @@ struct Dealing {
 }
 
 impl Dealing {
-    fn deal(&mut self, row: u64, known: &[u8; 24], one: &mut One) -> io::Result<()> {
+    fn deal(&mut self, row: u64, known: &[u8; KNOWN_LEN], one: &mut One) -> io::Result<()> {
         let (at, worst) = (RowAt(long(known)), long(&known[8..]));
         if let Some((answer, paid)) = one.take(self.reuse) {
             self.earlier.count(worst, paid);
@@ -228,7 +252,29 @@ impl Dealing {
 }
 
 /// Bytes of a row that is not sent: its number, its place, and why.
-const UNSENT_LEN: usize = 8 + 8 + 1 + 16;
+const UNSENT_LEN: usize = 8 + 8 + 1 + ANSWER_LEN;
+
+/// Bytes of where an answer is.
+const ANSWER_LEN: usize = 24;
+
+fn encode_answer(at: AnswerAt) -> [u8; ANSWER_LEN] {
+    let halves = u64::from(at.holder) << 32 | u64::from(at.segment);
+    let mut bytes = [0; ANSWER_LEN];
+    for (place, number) in bytes.chunks_exact_mut(8).zip([halves, at.offset, at.row.0]) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    bytes
+}
+
+fn decode_answer(bytes: &[u8]) -> AnswerAt {
+    let halves = long(bytes);
+    AnswerAt {
+        holder: u32::try_from(halves >> 32).expect("the upper half"),
+        segment: u32::try_from(halves & u64::from(u32::MAX)).expect("the lower half"),
+        offset: long(&bytes[8..]),
+        row: RowAt(long(&bytes[16..])),
+    }
+}
 
 /// Why a row is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,31 +287,26 @@ fn encode(row: u64, at: RowAt, why: Why) -> [u8; UNSENT_LEN] {
     let mut record = [0; UNSENT_LEN];
     record[..8].copy_from_slice(&row.to_be_bytes());
     record[8..16].copy_from_slice(&at.0.to_be_bytes());
-    let (kind, one, other) = match why {
-        Why::Shared { of, of_at } => (0, of, of_at.0),
-        Why::Earlier(answer) => {
-            let halves = u64::from(answer.holder) << 32 | u64::from(answer.segment);
-            (1, halves, answer.offset)
+    match why {
+        Why::Shared { of, of_at } => {
+            record[17..25].copy_from_slice(&of.to_be_bytes());
+            record[25..33].copy_from_slice(&of_at.0.to_be_bytes());
         }
-    };
-    record[16] = kind;
-    record[17..25].copy_from_slice(&one.to_be_bytes());
-    record[25..].copy_from_slice(&other.to_be_bytes());
+        Why::Earlier(answer) => {
+            record[16] = 1;
+            record[17..].copy_from_slice(&encode_answer(answer));
+        }
+    }
     record
 }
 
 fn decode(record: &[u8; UNSENT_LEN]) -> (u64, RowAt, Why) {
-    let (one, other) = (long(&record[17..]), long(&record[25..]));
     let why = match record[16] {
         0 => Why::Shared {
-            of: one,
-            of_at: RowAt(other),
+            of: long(&record[17..]),
+            of_at: RowAt(long(&record[25..])),
         },
-        _ => Why::Earlier(AnswerAt {
-            holder: u32::try_from(one >> 32).expect("the upper half"),
-            segment: u32::try_from(one & u64::from(u32::MAX)).expect("the lower half"),
-            offset: other,
-        }),
+        _ => Why::Earlier(decode_answer(&record[17..])),
     };
     (long(record), RowAt(long(&record[8..])), why)
 }
@@ -342,115 +383,6 @@ impl UnsentRows<'_> {
 
 fn next_row(unsent: &mut Iter<'_, UNSENT_LEN>) -> io::Result<Option<u64>> {
     Ok(unsent.next().transpose()?.map(|record| decode(&record).0))
-}
-
-/// The segments of rows that are not sent, begun with their first rows.
-struct Outcomes<'a> {
-    dir: &'a SpoolDir,
-    shared: Option<SegmentWriter>,
-    earlier: Option<(SegmentWriter, BufWriter<std::fs::File>)>,
-    /// Bytes of the answers so far.
-    answers: u64,
-    written: u64,
-    taker: Taker<'a>,
-    framed: Vec<u8>,
-    message: Vec<u8>,
-}
-
-impl<'a> Outcomes<'a> {
-    fn new(dir: &'a SpoolDir, earlier: &'a [EarlierRun]) -> Self {
-        Self {
-            dir,
-            shared: None,
-            earlier: None,
-            answers: 0,
-            written: 0,
-            taker: Taker::new(earlier),
-            framed: Vec::new(),
-            message: Vec::new(),
-        }
-    }
-
-    fn shared(&mut self, row: u64, shared: Shared) -> Result<(), IngestError> {
-        self.framed.clear();
-        frame_shared(row, &shared, &mut self.framed);
-        let mut append = || {
-            let segment = match &mut self.shared {
-                Some(segment) => segment,
-                none => {
-                    let path = self.dir.shared_outcomes();
-                    none.insert(SegmentWriter::create(
-                        &path,
-                        KeptIn::Nowhere,
-                        self.dir.disk(),
-                    )?)
-                }
-            };
-            self.written += self.framed.len() as u64;
-            segment.append(&self.framed)
-        };
-        append().map_err(write_error(self.dir, None))
-    }
-
-    fn earlier(&mut self, row: u64, at: RowAt, answer: AnswerAt) -> Result<(), IngestError> {
-        let taken = self.taker.take(answer, &mut self.message);
-        let (kept, origin) = taken.map_err(|source| IngestError::Earlier {
-            run: self.taker.run(answer),
-            source: source.into(),
-        })?;
-        self.framed.clear();
-        let kept = Kept {
-            at,
-            offset: self.answers,
-            ..kept
-        };
-        frame_earlier(row, &kept, &origin, &mut self.framed);
-        self.message.push(b'\n');
-        let mut append = || {
-            let (segment, answers) = match &mut self.earlier {
-                Some(open) => open,
-                none => {
-                    let path = self.dir.earlier_outcomes();
-                    let segment = SegmentWriter::create(&path, KeptIn::Earlier, self.dir.disk())?;
-                    let answers = create_file(&self.dir.earlier_answers())?;
-                    none.insert((segment, BufWriter::with_capacity(1 << 18, answers)))
-                }
-            };
-            self.answers += self.message.len() as u64;
-            self.written += (self.framed.len() + self.message.len()) as u64;
-            answers.write_all(&self.message)?;
-            segment.append(&self.framed)
-        };
-        append().map_err(write_error(self.dir, None))
-    }
-
-    /// Makes everything durable; returns the bytes.
-    fn finish(self) -> Result<u64, IngestError> {
-        let Self {
-            dir,
-            shared,
-            earlier,
-            written,
-            ..
-        } = self;
-        let finish = || -> io::Result<()> {
-            if let Some(segment) = shared {
-                segment.finish()?;
-            }
-            if let Some((segment, answers)) = earlier {
-                let answers = answers
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?;
-                dir.disk().content(&answers, &dir.earlier_answers())?;
-                let path = dir.earlier_answers();
-                dir.disk().name_of(&path)?;
-                segment.finish()?;
-            }
-            Ok(())
-        };
-        finish().map_err(write_error(dir, None))?;
-        Ok(written)
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::leaders::Leaders;
 use crate::reuse::Reused;
 use crate::settle::kept::{Kept, KeptIn};
 use crate::settle::line::{self, WrittenLine, write_line};
-use crate::settle::segment::{Outcome, SegmentReader, Shared};
+use crate::settle::segment::{EarlierLine, Outcome, SegmentReader, Shared};
 use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 
 /// A batch ends after so many rows …
@@ -221,6 +221,13 @@ impl Merge {
                     }
                 }
                 Outcome::Shared(shared) => self.shared(&shared, &path, batch)?,
+                Outcome::EarlierLine(EarlierLine { line, .. }) => {
+                    let written = WrittenLine::read(&line)
+                        .ok_or_else(|| damaged(&path, "a line taken over cannot be read"))?;
+                    batch.reused.earlier.add(Usd::ZERO);
+                    batch.reused.outcomes.count(written.class());
+                    Due::Line(line)
+                }
                 Outcome::Earlier(kept, origin) => {
                     batch.reused.earlier.add(kept.cost);
                     batch.reused.outcomes.count(kept.class);
@@ -298,7 +305,7 @@ impl Merge {
                 batch.reused.outcomes.count(written.class());
                 Ok(Due::Line(again))
             }
-            (Outcome::Shared(_) | Outcome::Earlier(..), _) => {
+            (Outcome::Shared(_) | Outcome::Earlier(..) | Outcome::EarlierLine(_), _) => {
                 Err(damaged(path, "a row shares what was not sent"))
             }
         }

@@ -1,8 +1,9 @@
 //! The finished runs of a job that are still in the data directory, and the answers that they have.
 //!
-//! Only answers that succeeded count: what was cut off or refused then is asked again. A run that took
+//! Only answers that succeeded are offered: what was cut off or refused then is asked again. A run that took
 //! answers over itself has copies of them, so they are found as long as one run is kept that had use for
-//! them. Leaves out which row takes which answer (`ingest::unsent`).
+//! them. Leaves out which row takes which answer (`ingest::unsent`), and a run of which all is taken over but
+//! what was cut off (`again`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,8 +20,8 @@ use crate::output::read_at;
 use crate::purge::purged;
 use crate::settle::answer::Shown;
 use crate::settle::kept::Kept;
-use crate::settle::segment::{Origin, Outcome, SegmentReader};
-use crate::spool::{SpoolDir, SpoolError, SpoolReader};
+use crate::settle::segment::{EarlierLine, Origin, Outcome, SegmentReader};
+use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 
 /// Files of earlier runs that are open at a time.
 const OPEN_MAX: usize = 32;
@@ -61,7 +62,7 @@ pub fn earlier_runs(
 }
 
 /// Whether two requests with the same bytes are the same, whatever the order of the names.
-fn is_same(one: &[String], other: &[String]) -> bool {
+pub(crate) fn is_same(one: &[String], other: &[String]) -> bool {
     let sorted = |betas: &[String]| {
         let mut betas = betas.to_vec();
         betas.sort_unstable();
@@ -79,6 +80,8 @@ pub(crate) struct AnswerAt {
     pub(crate) segment: u32,
     /// Where its record begins.
     pub(crate) offset: u64,
+    /// Where the row is in that run's spool.
+    pub(crate) row: RowAt,
 }
 
 /// The segment of the answers that a run took over itself; no shard has this number.
@@ -97,13 +100,30 @@ pub(crate) struct Offered {
     pub(crate) at: AnswerAt,
 }
 
+/// What there is to take over of a row: an answer, whose bytes are elsewhere, or the line that it failed
+/// with.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Answer(Kept, Origin),
+    Failed(Vec<u8>, Origin),
+}
+
 impl EarlierRun {
+    /// The run of a name whose files are there.
+    pub(super) fn new(run: u32, spool: SpoolDir) -> Self {
+        Self { run, spool }
+    }
+
+    pub(super) fn spool(&self) -> &SpoolDir {
+        &self.spool
+    }
+
     /// Which run of the name it is.
     pub(crate) fn run(&self) -> u32 {
         self.run
     }
 
-    fn segment(&self, number: u32) -> PathBuf {
+    pub(super) fn segment(&self, number: u32) -> PathBuf {
         match number {
             COPIES => self.spool.earlier_outcomes(),
             shard => self.spool.outcomes(ShardNo(shard)),
@@ -111,7 +131,7 @@ impl EarlierRun {
     }
 
     /// The segments that may have answers.
-    fn segments(&self) -> io::Result<Vec<u32>> {
+    pub(super) fn segments(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(self.spool.outcomes_dir())? {
             let path = entry?.path();
@@ -150,7 +170,7 @@ impl EarlierRun {
                 let Some((kept, origin)) = self.answer(row, &outcome) else {
                     continue;
                 };
-                if kept.offset + u64::from(kept.len) > len {
+                if !kept.class.is_success() || kept.offset + u64::from(kept.len) > len {
                     continue;
                 }
                 each(&Offered {
@@ -162,6 +182,7 @@ impl EarlierRun {
                         holder,
                         segment: number,
                         offset,
+                        row: kept.at,
                     },
                 })?;
             }
@@ -169,17 +190,16 @@ impl EarlierRun {
         Ok(())
     }
 
-    /// The answer of an outcome, if there is one that succeeded.
+    /// The answer of an outcome, if there is one.
     fn answer(&self, row: u64, outcome: &Outcome) -> Option<(Kept, Origin)> {
-        let (kept, origin) = match outcome {
+        match outcome {
             Outcome::Kept(kept) => {
                 let (run, at) = (self.run, kept.at);
-                (*kept, Origin { run, row, at })
+                Some((*kept, Origin { run, row, at }))
             }
-            Outcome::Earlier(kept, origin) => (*kept, *origin),
-            Outcome::Line(_) | Outcome::Shared(_) => return None,
-        };
-        kept.class.is_success().then_some((kept, origin))
+            Outcome::Earlier(kept, origin) => Some((*kept, *origin)),
+            Outcome::Line(_) | Outcome::Shared(_) | Outcome::EarlierLine(_) => None,
+        }
     }
 }
 
@@ -187,7 +207,8 @@ impl EarlierRun {
 #[derive(Debug)]
 pub(crate) struct Taker<'a> {
     runs: &'a [EarlierRun],
-    open: BTreeMap<(u32, u32), (SegmentReader, File)>,
+    /// With the file of its answers, if it has some.
+    open: BTreeMap<(u32, u32), (SegmentReader, Option<File>)>,
 }
 
 impl<'a> Taker<'a> {
@@ -203,12 +224,12 @@ impl<'a> Taker<'a> {
         self.runs[at.holder as usize].run
     }
 
-    /// Reads an answer: what is known of it, and into `message` its bytes.
+    /// Reads an answer: what is known of it, and into `message` its bytes; or the line of a row without one.
     pub(crate) fn take(
         &mut self,
         at: AnswerAt,
         message: &mut Vec<u8>,
-    ) -> Result<(Kept, Origin), SpoolError> {
+    ) -> Result<Taken, SpoolError> {
         let run = &self.runs[at.holder as usize];
         let path = run.segment(at.segment);
         let io = |source| SpoolError::Io {
@@ -221,12 +242,13 @@ impl<'a> Taker<'a> {
                 self.open.clear();
             }
             let segment = SegmentReader::glance(&path).map_err(io)?;
-            let answers = segment.answers().path(&run.spool).unwrap_or_default();
-            let file = File::open(&answers).map_err(|source| SpoolError::Io {
-                path: answers,
-                source,
-            })?;
-            self.open.insert(key, (segment, file));
+            let answers = segment.answers().path(&run.spool);
+            let open = |path: PathBuf| {
+                let file = File::open(&path);
+                file.map_err(|source| SpoolError::Io { path, source })
+            };
+            let answers = answers.map(open).transpose()?;
+            self.open.insert(key, (segment, answers));
         }
         let (segment, file) = self.open.get_mut(&key).expect("it was just opened");
         let damaged = |what| SpoolError::Damaged {
@@ -237,15 +259,24 @@ impl<'a> Taker<'a> {
         segment.go_to(at.offset).map_err(io)?;
         let row = segment.row();
         let row = row.ok_or_else(|| damaged("an outcome is not where it was"))?;
-        let outcome = segment.read().map_err(io)?;
-        let (kept, origin) = run
-            .answer(row, &outcome)
-            .ok_or_else(|| damaged("an outcome is not where it was"))?;
+        let outcome = match segment.read().map_err(io)? {
+            Outcome::Line(line) => {
+                let (run, at) = (run.run, at.row);
+                return Ok(Taken::Failed(line, Origin { run, row, at }));
+            }
+            Outcome::EarlierLine(EarlierLine { line, origin, .. }) => {
+                return Ok(Taken::Failed(line, origin));
+            }
+            outcome => outcome,
+        };
+        let answer = run.answer(row, &outcome).zip(file.as_ref());
+        let ((kept, origin), file) =
+            answer.ok_or_else(|| damaged("an outcome is not where it was"))?;
         read_at(file, &kept, message).map_err(io)?;
         if Shown::of(message, kept.places).is_none() {
             return Err(damaged("an answer is not where it was received"));
         }
-        Ok((kept, origin))
+        Ok(Taken::Answer(kept, origin))
     }
 }
 

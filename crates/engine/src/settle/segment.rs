@@ -3,7 +3,7 @@
 //!
 //! A segment is a magic number and where its answers are, then records: row (u64), kind (u8), and
 //! either an answer that is kept elsewhere, or length (u32) and bytes of a finished output line, its
-//! newline included, or whose answer the row has as well; integers are little-endian. The first row therefore stands at a fixed place, so
+//! newline included, or whose answer (or line) the row has as well; integers are little-endian. The first row therefore stands at a fixed place, so
 //! that a merge can order thousands of segments before it opens them. Leaves out what a line says
 //! (`line`) and the merge (`output`).
 
@@ -45,6 +45,7 @@ const LINE: u8 = 1;
 const KEPT: u8 = 2;
 const SHARED: u8 = 3;
 const EARLIER: u8 = 4;
+const EARLIER_LINE: u8 = 5;
 
 /// How a row ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) enum Outcome {
     Shared(Shared),
     /// With the answer of an earlier run.
     Earlier(Kept, Origin),
+    /// As it did in an earlier run, without an answer.
+    EarlierLine(EarlierLine),
 }
 
 /// A row that was not sent, because an earlier row of the job makes the same request.
@@ -81,6 +84,17 @@ pub(crate) struct Origin {
     pub(crate) at: RowAt,
 }
 
+/// A row that was not sent, because an earlier run has shown that there is no answer to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EarlierLine {
+    /// Where it is.
+    pub(crate) at: RowAt,
+    /// The row that failed.
+    pub(crate) origin: Origin,
+    /// Its output line, newline included.
+    pub(crate) line: Vec<u8>,
+}
+
 impl Shared {
     fn decode(bytes: &[u8; SHARED_LEN]) -> Self {
         let (words, _) = bytes.as_chunks::<8>();
@@ -94,6 +108,12 @@ impl Shared {
 }
 
 impl Origin {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.row.to_le_bytes());
+        out.extend_from_slice(&self.at.0.to_le_bytes());
+        out.extend_from_slice(&self.run.to_le_bytes());
+    }
+
     fn decode(bytes: &[u8; ORIGIN_LEN]) -> Self {
         let (words, run) = bytes.as_chunks::<8>();
         let run = run.first_chunk().expect("four bytes are left");
@@ -108,6 +128,10 @@ impl Origin {
 /// Appends the record of a row whose line is finished; `line` appends the line's bytes.
 pub(crate) fn frame_line(row: u64, out: &mut Vec<u8>, line: impl FnOnce(&mut Vec<u8>)) {
     frame(row, LINE, out);
+    put_line(out, line);
+}
+
+fn put_line(out: &mut Vec<u8>, line: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     line(out);
@@ -133,9 +157,21 @@ pub(crate) fn frame_shared(row: u64, shared: &Shared, out: &mut Vec<u8>) {
 pub(crate) fn frame_earlier(row: u64, kept: &Kept, from: &Origin, out: &mut Vec<u8>) {
     frame(row, EARLIER, out);
     kept.encode(out);
-    out.extend_from_slice(&from.row.to_le_bytes());
-    out.extend_from_slice(&from.at.0.to_le_bytes());
-    out.extend_from_slice(&from.run.to_le_bytes());
+    from.encode(out);
+}
+
+/// Appends the record of a row that failed in an earlier run for good; `line` appends its line.
+pub(crate) fn frame_earlier_line(
+    row: u64,
+    at: RowAt,
+    from: &Origin,
+    out: &mut Vec<u8>,
+    line: impl FnOnce(&mut Vec<u8>),
+) {
+    frame(row, EARLIER_LINE, out);
+    out.extend_from_slice(&at.0.to_le_bytes());
+    from.encode(out);
+    put_line(out, line);
 }
 
 fn frame(row: u64, kind: u8, out: &mut Vec<u8>) {
@@ -266,20 +302,15 @@ impl SegmentReader {
     pub(crate) fn read(&mut self) -> io::Result<Outcome> {
         let (row, kind) = self.next.ok_or_else(|| damaged("read past its last row"))?;
         let outcome = match kind {
-            LINE => {
-                let len = u32::from_le_bytes(self.bytes()?);
-                let mut line = Vec::new();
-                // A damaged length must not make us ask for memory that no file fills.
-                let read = (&mut self.input).take(len.into()).read_to_end(&mut line)?;
-                if read != len as usize {
-                    return Err(damaged("it ends within a record"));
-                }
-                self.read += u64::from(len);
-                Outcome::Line(line)
-            }
+            LINE => Outcome::Line(self.line()?),
             KEPT => Outcome::Kept(self.kept()?),
             SHARED => Outcome::Shared(Shared::decode(&self.bytes()?)),
             EARLIER => Outcome::Earlier(self.kept()?, Origin::decode(&self.bytes()?)),
+            EARLIER_LINE => Outcome::EarlierLine(EarlierLine {
+                at: RowAt(u64::from_le_bytes(self.bytes()?)),
+                origin: Origin::decode(&self.bytes()?),
+                line: self.line()?,
+            }),
             _ => return Err(damaged("an unknown kind of record")),
         };
         self.read_frame()?;
@@ -287,6 +318,18 @@ impl SegmentReader {
             return Err(damaged("its rows do not ascend"));
         }
         Ok(outcome)
+    }
+
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        let len = u32::from_le_bytes(self.bytes()?);
+        let mut line = Vec::new();
+        // A damaged length must not make us ask for memory that no file fills.
+        let read = (&mut self.input).take(len.into()).read_to_end(&mut line)?;
+        if read != len as usize {
+            return Err(damaged("it ends within a record"));
+        }
+        self.read += u64::from(len);
+        Ok(line)
     }
 
     fn kept(&mut self) -> io::Result<Kept> {

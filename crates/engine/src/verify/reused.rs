@@ -13,7 +13,7 @@ use super::{Doubt, Verdict};
 use crate::error::EngineError;
 use crate::facts::JobFacts;
 use crate::purge::purged;
-use crate::settle::segment::{Origin, Outcome, SegmentReader, Shared};
+use crate::settle::segment::{EarlierLine, Origin, Outcome, SegmentReader, Shared};
 use crate::spool::{RowAt, SpoolDir, SpoolError, SpoolReader};
 
 /// What earlier runs have asked, as far as their files are there.
@@ -83,6 +83,13 @@ pub(super) fn reused(
                     taken_over += 1;
                     match intact(rows, row, kept.at)? {
                         // What is gone cannot be asked; the answer was copied when it was there.
+                        Some(digest) => earlier.has_made(digest, &origin)?.unwrap_or(true),
+                        None => false,
+                    }
+                }
+                Outcome::EarlierLine(EarlierLine { at, origin, .. }) => {
+                    taken_over += 1;
+                    match intact(rows, row, at)? {
                         Some(digest) => earlier.has_made(digest, &origin)?.unwrap_or(true),
                         None => false,
                     }

@@ -22,6 +22,7 @@ mod lab;
 mod promises;
 mod queue;
 mod reconcile;
+mod retry;
 mod reuse;
 mod scenarios;
 mod traps;

@@ -36,6 +36,7 @@ fn speeches() -> Summary {
             ..Tally::default()
         },
         reused: ReusedRows::default(),
+        asked_again: None,
         duration: Span::from_secs(6_730),
         spare: Some(Span::from_secs(22_070)),
         stopped: None,
@@ -110,6 +111,13 @@ fn rows_that_were_not_sent_are_told_with_what_they_save() {
         lines.collect::<Vec<_>>().join("\n")
     };
     insta::assert_snapshot!(reused(&summary));
+    summary.asked_again = Some((1_132, 4_096));
+    let text = summary_text(&summary, 100);
+    assert!(text.contains("3,000 rows were settled by earlier runs"));
+    assert!(text.contains(
+        "Again:  1,132 rows that had been cut off were asked again with `max_tokens` 4,096."
+    ));
+    summary.asked_again = None;
     summary.reused.earlier_runs = 4_133;
     assert!(summary_text(&summary, 100).contains("; nothing had to be sent."));
 }

@@ -137,6 +137,15 @@ impl<'a> RequestView<'a> {
             .map(|(name, span)| (&**name, span.clone()))
     }
 
+    /// The request with another `max_tokens`, and no other byte changed; `None` if it has none.
+    #[must_use]
+    pub fn with_max_tokens(&self, max_tokens: u32) -> Option<Vec<u8>> {
+        let mut members = self.members.iter();
+        let (_, span) = members.find(|(name, _)| name == "max_tokens")?;
+        let (before, after) = (&self.bytes[..span.start], &self.bytes[span.end..]);
+        Some([before, max_tokens.to_string().as_bytes(), after].concat())
+    }
+
     /// Why the length in UTF-8 bytes does not bound the input tokens, if so: `server tool`, `built-in
     /// tool` (its definition is longer than its bytes), `url source`, `file source` or `pdf source`
     /// (compressed, and every page is also read as an image).

@@ -52,6 +52,16 @@ proptest! {
     }
 
     #[test]
+    fn another_max_tokens_changes_its_digits_and_no_other_byte(request in written(), larger in any::<u32>()) {
+        let other = view(&request.text).with_max_tokens(larger).unwrap();
+        let other = String::from_utf8(other).unwrap();
+        prop_assert_eq!(view(&other).max_tokens(), MaxTokens::Value(larger.into()));
+        // The number of the request stands alone in it, so it can be put back by its text.
+        let (before, after) = other.split_once(&format!("\"max_tokens\": {larger}")).unwrap();
+        prop_assert_eq!(format!("{before}\"max_tokens\": 512{after}"), request.text);
+    }
+
+    #[test]
     fn a_row_and_its_view_agree_on_damage(request in written(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut line = format!("{{\"custom_id\":\"a\",\"params\":{}}}", request.text).into_bytes();
         let at = at.index(line.len());
@@ -145,6 +155,7 @@ fn odd_members_are_shown_as_absent_not_refused() {
     assert_eq!(odd.blocks()[0].kind, BlockKind::Other);
     assert!(!odd.blocks()[0].markable);
     assert_eq!(odd.max_tokens(), MaxTokens::Missing);
+    assert_eq!(odd.with_max_tokens(7), None);
 
     assert_eq!(view(r#"{"stream":false}"#).stream(), Some(false));
     assert_eq!(

@@ -18,6 +18,7 @@ fn place((_, run, row, holder): Given) -> AnswerAt {
         holder,
         segment: run,
         offset: row,
+        row: RowAt(row * 7),
     }
 }
 
