@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::course::{START, Sabotage, course};
 
 /// Seeds that the tests run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 2_000;
 
 /// Seeds that once found something, and what.
 const REGRESSIONS: [(u64, &str); 7] = [
