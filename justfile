@@ -52,7 +52,7 @@ fuzz seconds="30":
 
 # Jobs, faults, crashes and clocks from so many seeds against the simulator in virtual time, each seed twice
 dst seeds="10000" first="0":
-    OFFPEAK_DST_SEEDS={{seeds}} OFFPEAK_DST_FIRST={{first}} cargo test --release -p offpeak-engine --test dst every -- --nocapture
+    OFFPEAK_DST_SEEDS={{seeds}} OFFPEAK_DST_FIRST={{first}} cargo test --release -p offpeak-engine --test dst campaign::every_promise -- --nocapture
 
 # Kill, stop, starve and cut off the release binary until so many kills; audits what comes out
 torture kills="200":

@@ -225,6 +225,27 @@ fn an_answer_to_another_row_is_seen() {
 }
 
 #[test]
+fn a_shared_answer_of_another_request_is_seen() {
+    let fits = |case: &mut Case| case.jobs[0].identical;
+    let wrong = seen(fits, Sabotage::None, |course| {
+        spoil_lines(course, |lines| {
+            let shared = lines
+                .iter()
+                .position(|line| line.contains("\"reused\":{\"row\":"));
+            // It shows the answer of the row before, and says so.
+            if let Some(row) = shared.filter(|row| *row > 1) {
+                let key = |row| format!("\"row {row}\"");
+                let before = lines[row - 1].replace(&key(row - 1), &key(row));
+                let body = before.strip_suffix('}').unwrap();
+                let named = format!("\"row\":{},\"key\":{}", row - 1, key(row - 1));
+                lines[row] = format!("{body},\"reused\":{{{named}}}}}");
+            }
+        })
+    });
+    assert!(wrong.contains("the answer of another request"), "{wrong}");
+}
+
+#[test]
 fn a_picodollar_is_seen() {
     let wrong = seen(any, Sabotage::None, |course| {
         spoil_lines(course, |lines| {
