@@ -203,7 +203,9 @@ impl Machine {
             self.hedge_at().filter(|_| self.stop.is_none()),
             self.canary_until(),
             self.waste_until(),
-            self.scouting.next_look().filter(|_| self.stop.is_none()),
+            self.scouting
+                .next_look()
+                .filter(|_| self.stop.is_none() || self.must_meet()),
             self.next_deletion(),
         ];
         shards
@@ -280,6 +282,8 @@ impl Machine {
                 self.stop_marks_that_lose(out);
                 self.hedge(now, out);
             }
+            self.scout(now, out);
+        } else if self.must_meet() {
             self.scout(now, out);
         }
         self.advance_batches(now, out);

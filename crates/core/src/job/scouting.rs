@@ -132,6 +132,13 @@ impl Machine {
         shard.account.is_none() || self.account.is_some()
     }
 
+    /// Whether batches are still brought home after a soft stop that came before the account was known.
+    pub(crate) fn must_meet(&self) -> bool {
+        let waits =
+            |l: &Live| l.shard.state.upstream().is_some() && !self.is_within_reach(&l.shard);
+        self.stop.is_some() && !self.is_hard_stop() && self.shards.values().any(waits)
+    }
+
     pub(crate) fn memory_was_lost(&self) -> bool {
         self.taken_back() > 0
     }

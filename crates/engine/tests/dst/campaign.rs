@@ -11,7 +11,7 @@ use crate::course::{START, Sabotage, course};
 const SEEDS: u64 = 2_000;
 
 /// Seeds that once found something, and what.
-const REGRESSIONS: [(u64, &str); 7] = [
+const REGRESSIONS: [(u64, &str); 8] = [
     (110, "what a batch left over was paid again on a new disk"),
     (
         225,
@@ -37,6 +37,10 @@ const REGRESSIONS: [(u64, &str); 7] = [
     (
         101_905,
         "a download that had failed waited past the deadline",
+    ),
+    (
+        1_028_552,
+        "a job that the guard had stopped with a batch at work was begun again, and did not ask whose key it had",
     ),
 ];
 
