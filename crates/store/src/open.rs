@@ -270,4 +270,39 @@ mod tests {
             0o600
         );
     }
+
+    /// What the first programs with a table of waste wrote is read, and written on.
+    #[test]
+    fn a_store_of_the_third_version_is_brought_up_to_date() {
+        use offpeak_core::job::event::{OurBatch, Write};
+        use offpeak_core::job::shard::{JobId, ShardNo};
+        use offpeak_core::units::{Timestamp, Usd};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jobs.db");
+        let job = JobId::of_digest(&[3; 32]);
+        let mut old = Connection::open(&path).unwrap();
+        migrations().to_version(&mut old, 3).unwrap();
+        old.execute_batch(&format!(
+            "INSERT INTO job VALUES ('{job}', 'n', 1, 'open', 1, NULL, '', '', '{{}}');
+             INSERT INTO waste (batch, job, shard, rows, at, pico) VALUES ('msgbatch_a', '{job}', 7, 5, 9, '11')"
+        ))
+        .unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        let batch = OurBatch {
+            shard: ShardNo(8),
+            batch: offpeak_wire::batch::BatchId::new("msgbatch_b").unwrap(),
+            rows: 6,
+            created_at: Timestamp::EPOCH,
+        };
+        let cost = Usd::from_pico(12);
+        let waste = Write::Waste { batch, cost };
+        store.commit(&job, Timestamp::EPOCH, &[waste]).unwrap();
+        let waste = store.waste(&job).unwrap();
+        let sums: Vec<_> = waste
+            .iter()
+            .map(|batch| (batch.rows, batch.cost.pico()))
+            .collect();
+        assert_eq!(sums, [(5, 11), (6, 12)]);
+    }
 }

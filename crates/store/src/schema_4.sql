@@ -1,3 +1,6 @@
+-- Nobody reads these.
+ALTER TABLE waste DROP COLUMN shard;
+ALTER TABLE waste DROP COLUMN at;
 CREATE TABLE in_line (
     job        TEXT PRIMARY KEY REFERENCES job (id),
     at         INTEGER NOT NULL,             -- when it last said so; microseconds since 1970, UTC
