@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offpeak_client::clock::Clock;
-use offpeak_core::job::queue::Full;
+use offpeak_core::job::queue::NoRoom;
 use offpeak_core::job::shard::ShardNo;
 use offpeak_core::price::Lane;
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -45,7 +45,7 @@ struct View {
     cost: Usd,
     wait: Option<Span>,
     /// Why a shard waits for room in the upstream's queue.
-    full: Option<Full>,
+    no_room: Option<NoRoom>,
     /// Why the upstream cannot be used just now.
     trouble: Option<String>,
 }
@@ -129,7 +129,7 @@ impl View {
                 (self.done, self.rows, self.cost) = (done, of, tally.cost);
             }
             Progress::Waiting { now, until } => self.wait = Some(until - now),
-            Progress::Queue { full } => self.full = full,
+            Progress::Queue { no_room } => self.no_room = no_room,
             Progress::Trouble { message } => self.trouble = Some(message),
         }
     }
@@ -177,9 +177,9 @@ impl View {
         for (words, shards) in self.under_way() {
             text.push_str(&format!(" · {shards} {words}"));
         }
-        if let Some(full) = &self.full {
+        if let Some(no_room) = &self.no_room {
             text.push_str(" · ");
-            text.push_str(&waiting_for_room(full));
+            text.push_str(&waiting_for_room(no_room));
         }
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(
@@ -215,20 +215,20 @@ impl View {
     }
 }
 
-fn waiting_for_room(full: &Full) -> String {
-    let ahead = match full.ahead {
+fn waiting_for_room(no_room: &NoRoom) -> String {
+    let ahead = match no_room.ahead {
         0 => String::new(),
         1 => ", and 1 job goes first".to_owned(),
         jobs => format!(", and {jobs} jobs go first"),
     };
-    match full.fill {
+    match no_room.fill {
         Some(fill) => format!(
             "{} rows wait for room: the API's queue has {} of {}{ahead}",
-            full.rows, fill.rows, fill.limit
+            no_room.rows, fill.rows, fill.limit
         ),
         None => format!(
             "{} rows wait for their turn in the API's queue{ahead}",
-            full.rows
+            no_room.rows
         ),
     }
 }
@@ -287,16 +287,16 @@ mod tests {
             rows: 190_000,
             limit: 200_000,
         });
-        let full = Some(Full {
+        let no_room = Some(NoRoom {
             rows: 50_000,
             fill,
             ahead: 1,
         });
-        view.take(Progress::Queue { full });
+        view.take(Progress::Queue { no_room });
         let waits =
             "50000 rows wait for room: the API's queue has 190000 of 200000, and 1 job goes first";
         assert!(view.line().contains(waits), "{}", view.line());
-        view.take(Progress::Queue { full: None });
+        view.take(Progress::Queue { no_room: None });
         view.take(shard(0, "settled"));
         assert!(
             view.line().ends_with("1 at work upstream"),

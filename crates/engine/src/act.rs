@@ -66,7 +66,7 @@ impl Actor {
         let betas = job.settings.betas.clone();
         Self {
             upstream: Upstream::new(engine.client.clone(), betas, engine.clock),
-            limit: QueueLimit::default(),
+            limit: QueueLimit::of(&job.engine),
             journal: JournalWriter::start(job.spool.clone()),
             engine,
             job: job.record.id.clone(),

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::blocking::blocking;
 use crate::error::EngineError;
 use crate::history::recall;
+use crate::ingest::Before;
 use crate::lint::warnings;
 use crate::planned::{Planned, decide, read};
 use crate::progress::{Progress, Report};
@@ -181,7 +182,14 @@ async fn plan_in(
             spool
                 .create()
                 .map_err(EngineError::io("create", spool.root()))?;
-            read(&spec, &book, now, &earlier, Some(&spool), &report)
+            read(
+                &spec,
+                &book,
+                now,
+                Before::Runs(&earlier),
+                Some(&spool),
+                &report,
+            )
         })
         .await?
     };

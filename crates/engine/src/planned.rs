@@ -13,11 +13,11 @@ use offpeak_wire::limits::{MAX_BATCH_BYTES, MAX_ROWS_PER_BATCH};
 
 use crate::cut::{CutPlan, GroupCut, GroupMark, on_lane};
 use crate::error::EngineError;
-use crate::ingest::{Group, GroupLevel, Ingested, RowSums, ingest, ingest_again};
+use crate::ingest::{Before, Group, GroupLevel, Ingested, RowSums, ingest_after};
 use crate::lint::warnings;
 use crate::marks::mark_facts;
 use crate::progress::{Progress, Report};
-use crate::reuse::{Again, EarlierRun};
+use crate::reuse::EarlierRun;
 use crate::spec::{JobSpec, Need};
 use crate::spool::SpoolDir;
 
@@ -33,7 +33,7 @@ pub fn plan_only(
     now: Timestamp,
     report: &Report,
 ) -> Result<Planned, EngineError> {
-    let ingested = read(spec, book, now, earlier, None, report)?;
+    let ingested = read(spec, book, now, Before::Runs(earlier), None, report)?;
     let (plan, _) = decide(spec, &ingested, evidence, book, now)?;
     Ok(Planned {
         warnings: warnings(&ingested, &plan, book, now),
@@ -57,38 +57,15 @@ pub(crate) fn read(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
-    earlier: &[EarlierRun],
+    before: Before<'_>,
     spool: Option<&SpoolDir>,
     report: &Report,
 ) -> Result<Ingested, EngineError> {
-    Ok(ingest(
-        spec,
-        book,
-        now,
-        earlier,
-        spool,
-        &telling(spec, report),
-    )?)
-}
-
-/// The same for a run of which only some rows are asked again.
-pub(crate) fn read_again(
-    spec: &JobSpec,
-    book: &Book,
-    now: Timestamp,
-    again: &mut Again,
-    spool: &SpoolDir,
-    report: &Report,
-) -> Result<Ingested, EngineError> {
-    let tell = telling(spec, report);
-    Ok(ingest_again(spec, book, now, again, Some(spool), &tell)?)
-}
-
-/// Tells how much of the input was read.
-fn telling<'a>(spec: &JobSpec, report: &'a Report) -> impl Fn(u64) + 'a {
-    let input = std::fs::metadata(&spec.source.input);
-    let of = input.ok().map(|meta| meta.len());
-    move |bytes| report(Progress::Reading { bytes, of })
+    let of = std::fs::metadata(&spec.source.input)
+        .ok()
+        .map(|meta| meta.len());
+    let tell = |bytes| report(Progress::Reading { bytes, of });
+    Ok(ingest_after(spec, book, now, before, spool, &tell)?)
 }
 
 /// The plan, unless the budget could not even pay for the dearest row.

@@ -1,7 +1,7 @@
 //! What a run tells while it works: facts, not prose. Terminals, logs and tests are its consumers.
 
 use offpeak_core::job::outcome::Tally;
-use offpeak_core::job::queue::Full;
+use offpeak_core::job::queue::NoRoom;
 use offpeak_core::job::shard::{ShardNo, ShardRole};
 use offpeak_core::price::Lane;
 use offpeak_core::units::Timestamp;
@@ -50,7 +50,7 @@ pub enum Progress {
     /// A shard waits for room in the upstream's queue, or none does any longer.
     Queue {
         /// Why, if one does.
-        full: Option<Full>,
+        no_room: Option<NoRoom>,
     },
     /// The upstream cannot be reached, or refuses for now; it is tried again.
     Trouble {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offpeak_core::job::event::{Event, Stop, Write};
 use offpeak_core::job::outcome::Tally;
-use offpeak_core::job::queue::Full;
+use offpeak_core::job::queue::NoRoom;
 use offpeak_core::job::shard::{Shard, ShardState};
 use offpeak_core::job::{Facts, Machine, Status, Step};
 use offpeak_core::units::{Span, Timestamp, Usd};
@@ -95,7 +95,7 @@ pub(crate) struct Driver<'a> {
     report: Report,
     rows_done: u64,
     /// Why the job waits for room in the upstream's queue, as it was told.
-    full: Option<Full>,
+    no_room: Option<NoRoom>,
     /// The machine knows that the user wants to stop.
     interrupted: bool,
 }
@@ -152,7 +152,7 @@ impl<'a> Driver<'a> {
             dice,
             report,
             rows_done: 0,
-            full: None,
+            no_room: None,
             interrupted: false,
         })
     }
@@ -246,10 +246,10 @@ impl<'a> Driver<'a> {
     }
 
     fn tell_of_the_queue(&mut self) {
-        let full = self.machine.waits_for_room();
-        if full != self.full {
-            self.full = full;
-            (self.report)(Progress::Queue { full });
+        let no_room = self.machine.waits_for_room();
+        if no_room != self.no_room {
+            self.no_room = no_room;
+            (self.report)(Progress::Queue { no_room });
         }
     }
 

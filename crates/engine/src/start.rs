@@ -30,10 +30,10 @@ use crate::fields::effect;
 use crate::finish::Manifest;
 use crate::history::recall;
 use crate::identity::{again_digest, hex, job_id, short, source_digest};
-use crate::ingest::{IngestError, Ingested};
+use crate::ingest::{Before, IngestError, Ingested};
 use crate::lint::warnings;
 use crate::lock::JobLock;
-use crate::planned::{cut_plan, decide, group_levels, read, read_again, workload};
+use crate::planned::{cut_plan, decide, group_levels, read, workload};
 use crate::probe::{Rest, cut_probe};
 use crate::progress::Report;
 use crate::recover::standing;
@@ -225,20 +225,16 @@ fn open_blocking(
         .create()
         .map_err(EngineError::io("create", spool.root()))?;
     let now = engine.now();
-    let ingested = match &mut retried {
-        Some(retried) => {
-            let again = &mut retried.again;
-            read_again(&spec, &engine.book, now, again, &spool, report)?
+    let earlier;
+    let before = match &mut retried {
+        Some(retried) => Before::Again(&mut retried.again),
+        None if spec.reuse.earlier_runs => {
+            earlier = earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?;
+            Before::Runs(&earlier)
         }
-        None => {
-            let earlier = if spec.reuse.earlier_runs {
-                earlier_runs(&engine.store, &engine.jobs_dir(), &spec.name, &spec.betas)?
-            } else {
-                Vec::new()
-            };
-            read(&spec, &engine.book, now, &earlier, Some(&spool), report)?
-        }
+        None => Before::Runs(&[]),
     };
+    let ingested = read(&spec, &engine.book, now, before, Some(&spool), report)?;
     let params_digest = hex(&ingested.params_digest);
     if let Some(retried) = &retried
         && retried.record.params_digest != params_digest

@@ -148,7 +148,8 @@ impl Upstream {
         self.trouble.lock().expect("nothing panics in here").take()
     }
 
-    async fn get(&self, path: String) -> Result<Bytes, Failure> {
+    /// What an answer of 200 says.
+    pub(crate) async fn get(&self, path: String) -> Result<Bytes, Failure> {
         let answer = self.send(Call::get(path)).await.map_err(transport)?;
         let (status, retry_after) = (answer.status, retry_after(&answer));
         let body = answer.body.collect(SMALL).await.map_err(transport)?;
@@ -474,7 +475,7 @@ fn transport(error: SendError) -> Failure {
     }
 }
 
-fn unreadable(error: &dyn std::error::Error) -> Failure {
+pub(crate) fn unreadable(error: &dyn std::error::Error) -> Failure {
     Failure {
         kind: None,
         message: error.to_string(),

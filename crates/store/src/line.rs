@@ -1,7 +1,7 @@
 //! The jobs of a data directory that want room in the upstream's queue, so that each knows who goes first.
 //! An entry holds for as long as its job says it again: processes die.
 
-use offpeak_core::job::queue::{Standing, Turn, WAITS_FOR, Waiter};
+use offpeak_core::job::queue::{Phase, Turn, WAITS_FOR, Waiter};
 use offpeak_core::job::shard::JobId;
 use offpeak_core::units::Timestamp;
 use rusqlite::{Connection, params};
@@ -17,7 +17,7 @@ impl Store {
     pub fn waiters(&self, but: &JobId, now: Timestamp) -> Result<Vec<Waiter>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT job, rows, standing, priority, deadline, at_work, created_at FROM in_line
+            "SELECT job, rows, phase, priority, deadline, at_work, created_at FROM in_line
              WHERE job != ? AND abs(at - ?) < ? ORDER BY job",
         )?;
         let (now, fresh) = (now.as_micros(), WAITS_FOR.as_micros());
@@ -29,18 +29,18 @@ impl Store {
                 created_at: Timestamp::from_micros(row.get(6)?),
                 job: but.clone(),
             };
-            let (job, standing): (String, String) = (row.get(0)?, row.get(2)?);
-            Ok((job, row.get::<_, u32>(1)?, standing, turn))
+            let (job, phase): (String, String) = (row.get(0)?, row.get(2)?);
+            Ok((job, row.get::<_, u32>(1)?, phase, turn))
         })?;
         rows.map(|row| {
-            let (job, rows, standing, turn) = row?;
+            let (job, rows, phase, turn) = row?;
             let job = JobId::parse(&job).ok_or_else(|| damaged(&job))?;
-            let named = Standing::ALL.into_iter().find(|s| s.as_str() == standing);
-            let standing = named.ok_or_else(|| damaged(&standing))?;
+            let named = Phase::ALL.into_iter().find(|s| s.as_str() == phase);
+            let phase = named.ok_or_else(|| damaged(&phase))?;
             Ok(Waiter {
                 turn: Turn { job, ..turn },
                 rows: u64::from(rows),
-                standing,
+                phase,
             })
         })
         .collect()
@@ -61,12 +61,7 @@ pub(crate) fn put_in_line(
     at: Timestamp,
     waiter: Option<&Waiter>,
 ) -> Result<(), StoreError> {
-    let Some(Waiter {
-        turn,
-        rows,
-        standing,
-    }) = waiter
-    else {
+    let Some(Waiter { turn, rows, phase }) = waiter else {
         connection
             .prepare_cached("DELETE FROM in_line WHERE job = ?")?
             .execute([job.as_str()])?;
@@ -78,7 +73,7 @@ pub(crate) fn put_in_line(
             job.as_str(),
             at.as_micros(),
             u32::try_from(*rows).unwrap_or(u32::MAX),
-            standing.as_str(),
+            phase.as_str(),
             turn.priority,
             turn.deadline.map(Timestamp::as_micros),
             u32::try_from(turn.at_work).unwrap_or(u32::MAX),

@@ -129,31 +129,32 @@ fn view(what: String, found: Reconciliation) -> ReconcileView {
 }
 
 fn json(what: &str, found: &Reconciliation) -> Value {
+    let compared = &found.comparison;
     let span =
         |window: Window| json!({ "from": window.from.to_string(), "to": window.to.to_string() });
     let jobs = found
         .jobs
         .iter()
         .map(|job| json!({ "job": job.id, "name": job.name, "run": job.run }));
-    let days_off = found.comparison.days_off.iter().map(|(day, lines)| {
+    let days_off = compared.days_off.iter().map(|(day, lines)| {
         json!({ "day": day.day(), "money": Vec::from_iter(lines.iter().map(money)) })
     });
     json!({
         "what": what,
-        "verdict": found.comparison.verdict,
-        "ok": found.comparison.verdict != Verdict::Defect,
-        "asked_at": found.comparison.asked_at.to_string(),
-        "complete_from": found.comparison.complete_from.map(|at| at.to_string()),
+        "verdict": compared.verdict,
+        "ok": compared.verdict != Verdict::Defect,
+        "asked_at": compared.asked_at.to_string(),
+        "complete_from": compared.complete_from.map(|at| at.to_string()),
         "clock_ahead_seconds": found.ahead.as_secs_f64(),
-        "window": span(found.comparison.window),
-        "days": span(found.comparison.days),
+        "window": span(compared.window),
+        "days": span(compared.days),
         "jobs": Vec::from_iter(jobs),
-        "answers": found.comparison.answers,
-        "tokens": Vec::from_iter(found.comparison.tokens.iter().map(tokens)),
-        "money": found.comparison.money.as_ref().map(|lines| Vec::from_iter(lines.iter().map(money))),
+        "answers": compared.answers,
+        "tokens": Vec::from_iter(compared.tokens.iter().map(tokens)),
+        "money": compared.money.as_ref().map(|lines| Vec::from_iter(lines.iter().map(money))),
         "days_off": Vec::from_iter(days_off),
-        "may_have_been_billed_picousd": found.comparison.allowed,
-        "unread": found.comparison.unread,
+        "may_have_been_billed_picousd": compared.allowed,
+        "unread": compared.unread,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::job::event::{
 };
 use crate::job::machine::{Machine, Step, is_fatal, not_ours};
 use crate::job::pace::Dice;
-use crate::job::queue::Standing;
+use crate::job::queue::Phase;
 use crate::job::retry::{backoff, share};
 use crate::job::shard::{Collection, Doubt, Intent, Proof, ShardNo, ShardState, Upstream};
 use crate::price::Lane;
@@ -255,7 +255,7 @@ impl Machine {
                     // The queue may be full; then those behind this job are not to go before it.
                     ErrorKind::RateLimit => {
                         self.batch_pause.failed(now, retry_after, dice);
-                        self.stand_in_line(no, Standing::Waiting, out);
+                        self.stand_in_line(no, Phase::Waiting, out);
                     }
                     ErrorKind::Conflict => self.batch_pause.failed(now, retry_after, dice),
                     ErrorKind::RequestTooLarge if self.live(no).shard.rows.len() > 1 => {

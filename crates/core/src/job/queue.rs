@@ -74,12 +74,12 @@ pub struct Waiter {
     /// Rows of the shard.
     pub rows: u64,
     /// How far it is.
-    pub standing: Standing,
+    pub phase: Phase,
 }
 
 /// How far a job is that wants to send a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Phase {
     /// It looks whether there is room.
     Looking,
     /// There was none.
@@ -88,7 +88,7 @@ pub enum Standing {
     Going,
 }
 
-impl Standing {
+impl Phase {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Looking, Self::Waiting, Self::Going];
 
@@ -123,7 +123,7 @@ pub struct Fill {
 
 /// Why a job waits for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full {
+pub struct NoRoom {
     /// Rows of the shard that wants to go.
     pub rows: u64,
     /// How full it is, if that is known.
@@ -140,18 +140,18 @@ pub(crate) struct Line {
     /// No look before this.
     next_look: Option<Timestamp>,
     /// The shard for which the job stands in line, and how, as the others see it in the store.
-    place: Option<(ShardNo, Standing)>,
+    place: Option<(ShardNo, Phase)>,
     /// What the newest look found, if there was no room.
-    full: Option<Full>,
+    no_room: Option<NoRoom>,
 }
 
 /// Whether `rows` fit, with `coming` of our own on their way, for a job whose turn is `turn`.
-fn room_for(rows: u64, coming: u64, turn: &Turn, seen: &QueueSeen) -> Result<(), Full> {
+fn room_for(rows: u64, coming: u64, turn: &Turn, seen: &QueueSeen) -> Result<(), NoRoom> {
     let others = seen.waiters.iter();
     // Who goes has its room, whoever's turn it was.
-    let first = others.filter(|other| other.standing == Standing::Going || other.turn < *turn);
+    let first = others.filter(|other| other.phase == Phase::Going || other.turn < *turn);
     let theirs: u64 = first.clone().map(|other| other.rows).sum();
-    let waiting = first.filter(|other| other.standing == Standing::Waiting);
+    let waiting = first.filter(|other| other.phase == Phase::Waiting);
     let ahead = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
     let fits = match seen.fill {
         Some(Fill { rows: there, limit }) => there + coming + theirs + rows <= limit,
@@ -162,15 +162,15 @@ fn room_for(rows: u64, coming: u64, turn: &Turn, seen: &QueueSeen) -> Result<(),
     if fits {
         Ok(())
     } else {
-        Err(Full { rows, fill, ahead })
+        Err(NoRoom { rows, fill, ahead })
     }
 }
 
 impl Machine {
     /// Why the job waits for room in the upstream's queue, if it does.
     #[must_use]
-    pub fn waits_for_room(&self) -> Option<Full> {
-        self.line.full
+    pub fn waits_for_room(&self) -> Option<NoRoom> {
+        self.line.no_room
     }
 
     /// When to look again.
@@ -187,13 +187,13 @@ impl Machine {
     ) -> Option<Act> {
         let may = self.line.looking.is_none() && self.line.next_look.is_none_or(|at| now >= at);
         may.then(|| {
-            let refused = self.line.place == Some((no, Standing::Waiting));
-            let standing = if refused {
-                Standing::Waiting
+            let refused = self.line.place == Some((no, Phase::Waiting));
+            let phase = if refused {
+                Phase::Waiting
             } else {
-                Standing::Looking
+                Phase::Looking
             };
-            self.stand_in_line(no, standing, out);
+            self.stand_in_line(no, phase, out);
             self.line.looking = Some(no);
             Act::LookAtQueue(no)
         })
@@ -226,28 +226,25 @@ impl Machine {
         }
         match room_for(rows, self.rows_coming(no), &self.turn(), seen) {
             Ok(()) => {
-                (self.line.next_look, self.line.full) = (None, None);
-                self.stand_in_line(no, Standing::Going, out);
+                (self.line.next_look, self.line.no_room) = (None, None);
+                self.stand_in_line(no, Phase::Going, out);
                 self.live_mut(no).busy = true;
                 out.acts.push(Act::Prepare(no));
             }
-            Err(full) => {
-                self.line.full = Some(full);
+            Err(no_room) => {
+                self.line.no_room = Some(no_room);
                 self.line.next_look = Some(now + LOOK_EVERY + share(LOOK_EVERY, dice() / 2.0));
-                self.stand_in_line(no, Standing::Waiting, out);
+                self.stand_in_line(no, Phase::Waiting, out);
             }
         }
     }
 
     /// Tells the other jobs that this one wants to send a shard.
-    pub(crate) fn stand_in_line(&mut self, no: ShardNo, standing: Standing, out: &mut Step) {
+    pub(crate) fn stand_in_line(&mut self, no: ShardNo, phase: Phase, out: &mut Step) {
         let (turn, rows) = (self.turn(), u64::from(self.live(no).shard.rows.len()));
-        self.line.place = Some((no, standing));
-        out.writes.push(Write::InLine(Some(Waiter {
-            turn,
-            rows,
-            standing,
-        })));
+        self.line.place = Some((no, phase));
+        out.writes
+            .push(Write::InLine(Some(Waiter { turn, rows, phase })));
     }
 
     /// Leaves the line once the shard that it was for is sent, or never will be in a batch.
@@ -311,7 +308,7 @@ mod tests {
         let waiter = |(turn, rows): &(Turn, u64)| Waiter {
             turn: turn.clone(),
             rows: *rows,
-            standing: Standing::Waiting,
+            phase: Phase::Waiting,
         };
         QueueSeen {
             fill: fill.map(|(rows, limit)| Fill { rows, limit }),
@@ -348,26 +345,26 @@ mod tests {
             limit: 100,
         });
         let (rows, ahead) = (11, 1);
-        assert_eq!(room(11, 100), Err(Full { rows, fill, ahead }));
+        assert_eq!(room(11, 100), Err(NoRoom { rows, fill, ahead }));
     }
 
     #[test]
     fn who_goes_has_its_room_and_who_looks_is_no_reason_to_wait() {
         let (me, other) = (turn(0, None, 0, 2), turn(-1, None, 0, 3));
-        let beside = |fill, turn: &Turn, standing| {
+        let beside = |fill, turn: &Turn, phase| {
             let mut seen = seen(fill, &[(turn.clone(), 40)]);
-            seen.waiters[0].standing = standing;
+            seen.waiters[0].phase = phase;
             room_for(60, 0, &me, &seen).is_ok()
         };
         let limit = |rows| Some((0, rows));
-        assert!(beside(limit(99), &other, Standing::Looking));
-        assert!(!beside(limit(99), &other, Standing::Going));
-        assert!(beside(limit(100), &other, Standing::Going));
+        assert!(beside(limit(99), &other, Phase::Looking));
+        assert!(!beside(limit(99), &other, Phase::Going));
+        assert!(beside(limit(100), &other, Phase::Going));
         let first = turn(1, None, 0, 1);
-        assert!(!beside(limit(99), &first, Standing::Looking));
-        assert!(beside(None, &first, Standing::Looking));
-        assert!(beside(None, &first, Standing::Going));
-        assert!(!beside(None, &first, Standing::Waiting));
+        assert!(!beside(limit(99), &first, Phase::Looking));
+        assert!(beside(None, &first, Phase::Looking));
+        assert!(beside(None, &first, Phase::Going));
+        assert!(!beside(None, &first, Phase::Waiting));
     }
 
     proptest! {

@@ -84,6 +84,8 @@ impl Machine {
                 rows = (1..=rows.into_iter().max().unwrap_or(0)).collect();
             }
             let search = match () {
+                // Nothing is sent any more, so nothing can be paid again.
+                () if self.stop.is_some() => Search::Knock,
                 () if self.facts.scout => Search::All,
                 // The store may be that of a backup, older than what was sent since.
                 () if self.facts.resumed => Search::Ended,
@@ -134,8 +136,17 @@ impl Machine {
 
     /// Whether batches are still brought home after a soft stop that came before the account was known.
     pub(crate) fn must_meet(&self) -> bool {
-        let waits =
-            |l: &Live| l.shard.state.upstream().is_some() && !self.is_within_reach(&l.shard);
+        let asks = |state: &ShardState| {
+            matches!(
+                state,
+                ShardState::Submitting(_)
+                    | ShardState::Unknown(_)
+                    | ShardState::InProgress(_)
+                    | ShardState::Canceling(_)
+                    | ShardState::Ended(_)
+            )
+        };
+        let waits = |l: &Live| asks(&l.shard.state) && !self.is_within_reach(&l.shard);
         self.stop.is_some() && !self.is_hard_stop() && self.shards.values().any(waits)
     }
 

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use offpeak_client::{Call, Client};
 use offpeak_core::job::queue::{Fill, QueueSeen};
 use offpeak_core::units::{Span, Timestamp};
 use offpeak_wire::batch::{BatchObject, BatchStatus};
+use offpeak_wire::error::ErrorKind;
 use offpeak_wire::limits::BATCH_EXPIRY_S;
 use offpeak_wire::rate_limits::{batch_limits_path, queue_limit};
 use tokio::sync::Mutex;
@@ -17,16 +17,30 @@ use tokio::sync::Mutex;
 use super::Actor;
 use crate::blocking::blocking;
 use crate::error::EngineError;
+use crate::start::Engine;
+use crate::upstream::{Failure, Upstream, unreadable};
 
 /// A limit is asked for again after this.
 const ASK_EVERY: Span = Span::from_secs(600);
 
-/// Most bytes of an answer.
-const ANSWER_MAX: usize = 4 << 20;
+/// The limit of the queue, and how it is asked for.
+#[derive(Debug)]
+pub(super) struct QueueLimit {
+    /// The upstream as an admin key sees it.
+    admin: Option<Upstream>,
+    /// The limit, as it was known at some time.
+    known: Mutex<Option<(Timestamp, Option<u64>)>>,
+}
 
-/// The limit, as it was known at some time.
-#[derive(Debug, Default)]
-pub(super) struct QueueLimit(Mutex<Option<(Timestamp, Option<u64>)>>);
+impl QueueLimit {
+    pub(super) fn of(engine: &Engine) -> Self {
+        let admin = engine.admin.clone();
+        Self {
+            admin: admin.map(|client| Upstream::new(client, Vec::new(), engine.clock)),
+            known: Mutex::default(),
+        }
+    }
+}
 
 impl Actor {
     pub(super) async fn look_at_queue(&self) -> Result<QueueSeen, EngineError> {
@@ -55,8 +69,8 @@ impl Actor {
 
     /// The smaller one of those of the organisation and of our workspace, if we may know and there is one.
     async fn queue_limit(&self) -> Option<u64> {
-        let admin = self.engine.admin.as_ref()?;
-        let mut known = self.limit.0.lock().await;
+        let admin = self.limit.admin.as_ref()?;
+        let mut known = self.limit.known.lock().await;
         let now = self.engine.now();
         match *known {
             Some((at, limit)) if now - at < ASK_EVERY => limit,
@@ -68,8 +82,8 @@ impl Actor {
                 for of in asked {
                     match ask(admin, of).await {
                         Ok(limit) => limits.extend(limit),
-                        Err(why) => {
-                            let message = format!("its batch limits cannot be read: {why}");
+                        Err(Failure { message, .. }) => {
+                            let message = format!("its batch limits cannot be read: {message}");
                             self.upstream.note_trouble(message);
                         }
                     }
@@ -82,16 +96,13 @@ impl Actor {
     }
 }
 
-async fn ask(admin: &Client, workspace: Option<&str>) -> Result<Option<u64>, String> {
-    let call = Call::get(batch_limits_path(workspace));
-    let answer = admin.send(call).await.map_err(|error| error.to_string())?;
-    let status = answer.status;
-    let body = answer.body.collect(ANSWER_MAX).await;
-    let body = body.map_err(|error| error.to_string())?;
-    match status {
-        200 => queue_limit(&body).map_err(|error| error.to_string()),
+async fn ask(admin: &Upstream, workspace: Option<&str>) -> Result<Option<u64>, Failure> {
+    match admin.get(batch_limits_path(workspace)).await {
+        Ok(page) => queue_limit(&page).map_err(|error| unreadable(&error)),
         // The default workspace has none of its own.
-        404 if workspace.is_some() => Ok(None),
-        _ => Err(format!("status {status}")),
+        Err(failure) if failure.kind == Some(ErrorKind::NotFound) && workspace.is_some() => {
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
     }
 }

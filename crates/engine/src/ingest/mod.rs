@@ -163,38 +163,20 @@ pub fn ingest(
     into: Option<&SpoolDir>,
     progress: &dyn Fn(u64),
 ) -> Result<Ingested, IngestError> {
-    let tuning = Tuning::default();
-    ingest_tuned(
-        spec,
-        book,
-        now,
-        Before::Runs(earlier),
-        into,
-        progress,
-        tuning,
-    )
+    ingest_after(spec, book, now, Before::Runs(earlier), into, progress)
 }
 
-/// The same for the rows of a run of which those are asked again that were cut off. Everything else that has
-/// an outcome is taken over.
-pub(crate) fn ingest_again(
+/// The same, whatever was answered before.
+pub(crate) fn ingest_after(
     spec: &JobSpec,
     book: &Book,
     now: Timestamp,
-    again: &mut Again,
+    before: Before<'_>,
     into: Option<&SpoolDir>,
     progress: &dyn Fn(u64),
 ) -> Result<Ingested, IngestError> {
     let tuning = Tuning::default();
-    ingest_tuned(
-        spec,
-        book,
-        now,
-        Before::Again(again),
-        into,
-        progress,
-        tuning,
-    )
+    ingest_tuned(spec, book, now, before, into, progress, tuning)
 }
 
 /// Most tokens that a request of a job can ask a model for; `None` if the model cannot be used.
@@ -204,10 +186,11 @@ pub(crate) fn output_max(spec: &JobSpec, book: &Book, now: Timestamp, model: &st
 }
 
 /// What was answered before.
-enum Before<'a> {
+pub(crate) enum Before<'a> {
     /// Any of these runs may have answered any request.
     Runs(&'a [EarlierRun]),
-    /// Each row has ended in one run.
+    /// Each row has ended in one run; those are asked again that were cut off, and every other outcome is taken
+    /// over.
     Again(&'a mut Again),
 }
 

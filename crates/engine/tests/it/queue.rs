@@ -74,7 +74,7 @@ fn together(lab: &mut Lab, jobs: &[(JobSpec, u64)]) -> Seen {
                 ..
             } => seen.order.push(job),
             Progress::Trouble { message } => seen.trouble.push(message),
-            Progress::Queue { full } => seen.waits += u32::from(full.is_some()),
+            Progress::Queue { no_room } => seen.waits += u32::from(no_room.is_some()),
             _ => {}
         }
     };

@@ -8,7 +8,7 @@
 
 use offpeak_core::job::event::{LedgerEntry, LedgerKind, Write};
 use offpeak_core::job::outcome::{OutcomeClass, Tally};
-use offpeak_core::job::queue::{Standing, Turn, WAITS_FOR, Waiter};
+use offpeak_core::job::queue::{Phase, Turn, WAITS_FOR, Waiter};
 use offpeak_core::job::shard::{
     Doubt, Intent, JobId, Proof, RowRange, Shard, ShardNo, ShardRole, ShardState, Upstream,
 };
@@ -380,7 +380,7 @@ fn those_that_wait_for_room_see_each_other_for_as_long_as_they_say_so() {
             job: id(1),
         },
         rows: 99_999,
-        standing: Standing::Waiting,
+        phase: Phase::Waiting,
     };
     let say = |now, waiter| {
         let store = &fixture.store;

@@ -4,7 +4,7 @@ use offpeak_wire::error::ErrorKind;
 
 use super::*;
 use crate::job::event::Stop;
-use crate::job::queue::{Fill, Full, Standing, Turn};
+use crate::job::queue::{Fill, NoRoom, Phase, Turn};
 
 fn fill(rows: u64, limit: u64) -> QueueSeen {
     QueueSeen {
@@ -22,12 +22,8 @@ fn other(priority: i64, rows: u64) -> Waiter {
         created_at: Timestamp::from_micros(0),
         job: JobId::of_digest(&[1; 32]),
     };
-    let standing = Standing::Waiting;
-    Waiter {
-        turn,
-        rows,
-        standing,
-    }
+    let phase = Phase::Waiting;
+    Waiter { turn, rows, phase }
 }
 
 #[test]
@@ -35,14 +31,14 @@ fn a_shard_waits_for_room_and_stands_in_line_until_its_batch_is_there() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 30)]);
     bench.queue = fill(80, 100);
     assert_eq!(bench.begin(), []);
-    let full = Full {
+    let no_room = NoRoom {
         rows: 30,
         fill: bench.queue.fill,
         ahead: 0,
     };
-    assert_eq!(bench.machine.waits_for_room(), Some(full));
-    let place = |bench: &Bench| bench.in_line.as_ref().map(|w| (w.rows, w.standing));
-    assert_eq!(place(&bench), Some((30, Standing::Waiting)));
+    assert_eq!(bench.machine.waits_for_room(), Some(no_room));
+    let place = |bench: &Bench| bench.in_line.as_ref().map(|w| (w.rows, w.phase));
+    assert_eq!(place(&bench), Some((30, Phase::Waiting)));
     // It looks again after 20 to 30 seconds, and at nothing else in between.
     assert_eq!((bench.pass(19), bench.looks), (vec![], 1));
     let at = bench.machine.next_timeout(bench.now).unwrap();
@@ -52,7 +48,7 @@ fn a_shard_waits_for_room_and_stands_in_line_until_its_batch_is_there() {
     assert_eq!(bench.pass(25), [Act::Prepare(ShardNo(0))]);
     assert_eq!(bench.machine.waits_for_room(), None);
     bench.prepare(0);
-    assert_eq!(place(&bench), Some((30, Standing::Going)));
+    assert_eq!(place(&bench), Some((30, Phase::Going)));
     bench.accept(0, "a");
     assert_eq!(bench.in_line, None);
 }
@@ -94,12 +90,12 @@ fn without_a_limit_those_that_were_refused_go_first() {
     assert_eq!(bench.step(submitted(0, refused)), []);
     let waiter = bench.in_line.clone().expect("it was refused");
     assert_eq!((waiter.turn.priority, waiter.rows), (1, 30));
-    assert_eq!(waiter.standing, Standing::Waiting);
+    assert_eq!(waiter.phase, Phase::Waiting);
     // Another job that is behind does not go before it; one that is ahead does.
     bench.queue.waiters = vec![other(2, 500)];
     assert_eq!(bench.pass(60), []);
     assert_eq!(
-        bench.machine.waits_for_room().map(|full| full.ahead),
+        bench.machine.waits_for_room().map(|no_room| no_room.ahead),
         Some(1)
     );
     bench.queue.waiters = vec![other(0, 500)];
