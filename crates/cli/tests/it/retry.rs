@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::kill::{Call, Point, Proxy};
 use crate::over_http::{Server, ask, to};
+use crate::reuse::lines;
 use crate::sandbox::{Said, Sandbox, assert_said, message, request};
 
 /// Rows of which every third is cut off.
@@ -22,14 +23,6 @@ fn ended(sandbox: &Sandbox, arguments: &str, exit: i32) -> Said {
     let said = sandbox.offpeak(arguments);
     assert_eq!(said.exit, Some(exit), "{said}");
     said
-}
-
-fn lines(sandbox: &Sandbox) -> Vec<Value> {
-    let output = sandbox.read("rows.out.jsonl");
-    let lines = output.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 fn pico(value: &Value) -> i128 {

@@ -30,7 +30,7 @@ fn finished(sandbox: &Sandbox, arguments: &str) -> Said {
     said
 }
 
-fn lines(sandbox: &Sandbox) -> Vec<Value> {
+pub(crate) fn lines(sandbox: &Sandbox) -> Vec<Value> {
     let output = sandbox.read("rows.out.jsonl");
     let lines = output.lines();
     lines

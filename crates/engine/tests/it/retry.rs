@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::lab::{Lab, Life};
+use crate::reuse::{finished, lines, pico};
 
 /// Rows with a small `max_tokens`, each seventh of which the API refuses; every `kinds` of them are identical.
 fn rows(seed: u64, count: u64, kinds: u64) -> String {
@@ -65,25 +66,6 @@ fn some_fail(seed: u64) -> Config {
         faults,
         ..Config::default()
     }
-}
-
-fn finished(lab: &mut Lab) -> Box<Manifest> {
-    match lab.live(None) {
-        Life::Finished(manifest) => manifest,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn lines(lab: &Lab) -> Vec<Value> {
-    let output = std::fs::read_to_string(&lab.spec.output).unwrap();
-    let lines = output.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-fn pico(line: &Value) -> Usd {
-    Usd::from_pico(line["cost_picousd"].as_str().unwrap().parse().unwrap())
 }
 
 /// The rows that a run sends, with their requests.

@@ -50,7 +50,7 @@ fn lab(seed: u64, config: Config, questions: &[u64], reuse: Reuse) -> Lab {
     lab
 }
 
-fn finished(lab: &mut Lab) -> Box<Manifest> {
+pub(crate) fn finished(lab: &mut Lab) -> Box<Manifest> {
     match lab.live(None) {
         Life::Finished(manifest) => manifest,
         other => panic!("{other:?}"),
@@ -65,7 +65,7 @@ fn next_run(lab: &mut Lab, questions: &[u64]) -> (Box<Manifest>, Usd) {
     (manifest, lab.bill() - before)
 }
 
-fn lines(lab: &Lab) -> Vec<Value> {
+pub(crate) fn lines(lab: &Lab) -> Vec<Value> {
     let output = std::fs::read_to_string(&lab.spec.output).unwrap();
     let lines = output.lines();
     lines
@@ -73,7 +73,7 @@ fn lines(lab: &Lab) -> Vec<Value> {
         .collect()
 }
 
-fn pico(line: &Value) -> Usd {
+pub(crate) fn pico(line: &Value) -> Usd {
     let pico = line["cost_picousd"].as_str().unwrap();
     Usd::from_pico(pico.parse().unwrap())
 }
