@@ -119,6 +119,7 @@ impl Stopped {
             Stop::Upstream { .. } => (Exit::Upstream, "upstream"),
             Stop::OtherAccount { .. } => (Exit::Upstream, "other_account"),
             Stop::SentOtherRows { .. } => (Exit::Upstream, "sent_other_rows"),
+            Stop::NeverFits { .. } => (Exit::Upstream, "never_fits"),
             Stop::Guard { .. } => (Exit::Interrupted, "guard"),
             Stop::Expired { .. } => (Exit::Interrupted, "expired"),
             Stop::Interrupted => (Exit::Interrupted, "interrupted"),
@@ -175,6 +176,9 @@ fn why(stop: &Stop) -> String {
             "batch {batch} was made by this job when it sent other rows: `[reuse]` was set otherwise, or \
              answers of earlier runs were there that are gone"
         ),
+        Stop::NeverFits { rows, limit } => format!(
+            "a batch of {rows} rows can never be made: the queue of this account takes {limit} rows"
+        ),
         Stop::Guard { bad, of, .. } => {
             format!("{bad} of the first {of} answers are of no use, so the rest was not sent")
         }
@@ -200,6 +204,9 @@ fn hint(stop: &Stop) -> String {
         Stop::SentOtherRows { .. } => "what was paid is found with `[reuse]` as it was then and a new \
              `--data-dir DIR`, or with the data directory of then put back; `--fresh` pays for it again"
             .to_owned(),
+        Stop::NeverFits { rows, .. } => format!(
+            "have the workspace's limit of enqueued batch requests raised to {rows} or more; then {GOES_ON}"
+        ),
         Stop::Guard { .. } => "correct the prompt or `max_tokens` and start again with `--fresh`, \
                                or send the rest as it is with `--past-guard`"
             .to_owned(),

@@ -552,6 +552,13 @@ pub enum Stop {
         /// The batch.
         batch: BatchId,
     },
+    /// A shard is larger than the upstream's whole queue, so its batch can never be made.
+    NeverFits {
+        /// Its rows.
+        rows: u64,
+        /// Most rows in the queue.
+        limit: u64,
+    },
     /// The user asked.
     Interrupted,
 }
@@ -567,6 +574,7 @@ impl Stop {
                 | Self::Upstream { .. }
                 | Self::OtherAccount { .. }
                 | Self::SentOtherRows { .. }
+                | Self::NeverFits { .. }
         )
     }
 }

@@ -8,8 +8,6 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use offpeak_wire::error::ErrorKind;
-
 use crate::job::event::{Act, Stop, Write};
 use crate::job::machine::{Machine, Step};
 use crate::job::pace::Dice;
@@ -216,12 +214,8 @@ impl Machine {
         let rows = u64::from(self.live(no).shard.rows.len());
         if let Some(fill) = seen.fill.filter(|fill| rows > fill.limit) {
             // It is not cut: on a new disk nobody would know how, and pay for its batches again.
-            let message = format!(
-                "its queue takes {} rows at the most, and shard {no} has {rows}: it can never be sent in a batch",
-                fill.limit
-            );
-            let kind = ErrorKind::RateLimit;
-            self.stop_for(Stop::Upstream { kind, message });
+            let limit = fill.limit;
+            self.stop_for(Stop::NeverFits { rows, limit });
             return;
         }
         match room_for(rows, self.rows_coming(no), &self.turn(), seen) {

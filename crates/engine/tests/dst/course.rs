@@ -232,6 +232,7 @@ impl State<'_> {
             Stop::Upstream { .. }
             | Stop::OtherAccount { .. }
             | Stop::SentOtherRows { .. }
+            | Stop::NeverFits { .. }
             | Stop::Expired { .. }
             | Stop::Interrupted => {}
         }

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use offpeak_core::job::Stop;
 use offpeak_core::units::{Span, Usd};
 use offpeak_engine::finish::Manifest;
 use offpeak_engine::progress::Progress;
+use offpeak_engine::run::RunEnd;
 use offpeak_engine::spec::{JobSpec, Need};
 use offpeak_sim::{Config, Limits, Profile};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Life};
 
 /// A lab whose upstream takes so many rows at once.
 fn lab(queued_rows: u32, sees_the_limit: bool, profile: Profile) -> Lab {
@@ -130,4 +132,18 @@ fn a_deadline_is_kept_although_there_is_never_room() {
     let seen = together(&mut lab, &jobs);
     assert_eq!(seen.order, [0]);
     assert!(!seen.manifests[1].after_deadline);
+}
+
+#[test]
+fn a_job_whose_batch_is_larger_than_the_queue_stops_before_it_pays() {
+    let mut lab = lab(59, true, Profile::Fast);
+    let Life::Ended(end) = lab.live(None) else {
+        panic!("it goes on");
+    };
+    let RunEnd::Stopped { stop, .. } = *end else {
+        panic!("it is done");
+    };
+    let (rows, limit) = (60, 59);
+    assert_eq!(stop, Stop::NeverFits { rows, limit });
+    assert_eq!((lab.bill(), lab.batches()), (Usd::ZERO, 0));
 }

@@ -107,10 +107,11 @@ fn a_shard_that_never_fits_stops_the_job_and_says_so() {
     let mut bench = Bench::new(facts(), vec![shard(0, Lane::Batch, 30)]);
     bench.queue = fill(0, 29);
     assert_eq!(bench.begin(), []);
-    let Status::Stopped(Stop::Upstream { message, .. }) = bench.status() else {
-        panic!("it goes on");
+    let stop = Stop::NeverFits {
+        rows: 30,
+        limit: 29,
     };
-    assert!(message.contains("takes 29 rows"), "{message}");
+    assert_eq!(bench.status(), Status::Stopped(stop));
     assert_eq!((bench.in_line.clone(), bench.looks), (None, 1));
 }
 
