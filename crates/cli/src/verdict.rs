@@ -120,6 +120,7 @@ impl Stopped {
             Stop::OtherAccount { .. } => (Exit::Upstream, "other_account"),
             Stop::SentOtherRows { .. } => (Exit::Upstream, "sent_other_rows"),
             Stop::NeverFits { .. } => (Exit::Upstream, "never_fits"),
+            Stop::Unanswered { .. } => (Exit::Upstream, "unanswered"),
             Stop::Guard { .. } => (Exit::Interrupted, "guard"),
             Stop::Expired { .. } => (Exit::Interrupted, "expired"),
             Stop::Interrupted => (Exit::Interrupted, "interrupted"),
@@ -179,6 +180,10 @@ fn why(stop: &Stop) -> String {
         Stop::NeverFits { rows, limit } => format!(
             "a batch of {rows} rows can never be made: the queue of this account takes {limit} rows"
         ),
+        Stop::Unanswered { calls } => format!(
+            "{calls} calls were sent and none was answered; each may have been billed, and the most that it \
+             can have cost is held as unknown"
+        ),
         Stop::Guard { bad, of, .. } => {
             format!("{bad} of the first {of} answers are of no use, so the rest was not sent")
         }
@@ -207,6 +212,9 @@ fn hint(stop: &Stop) -> String {
         Stop::NeverFits { rows, .. } => format!(
             "have the workspace's limit of enqueued batch requests raised to {rows} or more; then {GOES_ON}"
         ),
+        Stop::Unanswered { .. } => format!(
+            "see whether a proxy on the way ends calls before they are answered; then {GOES_ON}"
+        ),
         Stop::Guard { .. } => "correct the prompt or `max_tokens` and start again with `--fresh`, \
                                or send the rest as it is with `--past-guard`"
             .to_owned(),
@@ -228,6 +236,11 @@ fn remedy(kind: ErrorKind) -> String {
         ErrorKind::Billing => "add credit in the Claude Console".to_owned(),
         ErrorKind::SpendLimit => {
             "raise the spend limit in the Claude Console, or wait for the next month".to_owned()
+        }
+        ErrorKind::OwnSpendLimit => {
+            "raise the limit that you set for the organisation or the workspace in the \
+             Claude Console"
+                .to_owned()
         }
         ErrorKind::NotFound => "check the model and the base URL".to_owned(),
         ErrorKind::InvalidRequest | ErrorKind::RequestTooLarge => {

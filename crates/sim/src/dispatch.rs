@@ -175,6 +175,10 @@ fn spend_cap() -> Problem {
 fn words(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::InvalidRequest => "Invalid request",
+        ErrorKind::OwnSpendLimit => {
+            "You have reached your specified API usage limits. You will regain access on the first of next \
+             month at 00:00 UTC."
+        }
         ErrorKind::Authentication => "invalid x-api-key",
         ErrorKind::Billing => {
             "Your credit balance is too low to access the Anthropic API. Please go to Plans & \

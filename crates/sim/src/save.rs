@@ -201,6 +201,7 @@ pub(crate) mod kind {
     use super::{Deserialize, Deserializer, ErrorKind, Serialize, Serializer};
 
     const SPEND_LIMIT: &str = "spend_limit";
+    const OWN_SPEND_LIMIT: &str = "own_spend_limit";
 
     pub(crate) fn serialize<S: Serializer>(
         kind: &ErrorKind,
@@ -208,6 +209,7 @@ pub(crate) mod kind {
     ) -> Result<S::Ok, S::Error> {
         match kind {
             ErrorKind::SpendLimit => SPEND_LIMIT.serialize(serializer),
+            ErrorKind::OwnSpendLimit => OWN_SPEND_LIMIT.serialize(serializer),
             kind => kind.as_str().serialize(serializer),
         }
     }
@@ -215,6 +217,7 @@ pub(crate) mod kind {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ErrorKind, D::Error> {
         Ok(match String::deserialize(from)?.as_str() {
             SPEND_LIMIT => ErrorKind::SpendLimit,
+            OWN_SPEND_LIMIT => ErrorKind::OwnSpendLimit,
             name => ErrorKind::from_type(name),
         })
     }

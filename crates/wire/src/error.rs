@@ -13,6 +13,10 @@ const QUOTED_BODY_CHARS: usize = 200;
 /// `error.details.error_code` of a reached monthly spend cap (Anthropic docs, rate limits).
 const SPEND_LIMIT_CODE: &str = "enforced_spend_limit_reached";
 
+/// What the message says of a spend limit that the user set, for the organisation or a workspace (Anthropic
+/// docs, rate limits). It has no error code, so the words must do; if they change, it is an invalid request.
+const OWN_SPEND_LIMIT: [&str; 2] = ["reached your specified", "API usage limits"];
+
 /// The kinds of API error (Anthropic docs, errors).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -33,6 +37,9 @@ pub enum ErrorKind {
     /// 429 `rate_limit_error` with the error code of a reached monthly spend cap; it lasts until
     /// the first of the next month.
     SpendLimit,
+    /// 400 `invalid_request_error` of a reached spend limit that the user set; it lasts until the date that
+    /// the message names, or until the limit is raised.
+    OwnSpendLimit,
     /// 409 `conflict_error`.
     Conflict,
     /// 408 or 504 `timeout_error`.
@@ -106,7 +113,7 @@ impl ErrorKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::InvalidRequest => 400,
+            Self::InvalidRequest | Self::OwnSpendLimit => 400,
             Self::Authentication => 401,
             Self::Billing => 402,
             Self::Permission => 403,
@@ -120,11 +127,11 @@ impl ErrorKind {
         }
     }
 
-    /// The API's `error.type`. A reached spend cap is a `rate_limit_error` too.
+    /// The API's `error.type`, which the spend limits share with other errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::InvalidRequest => "invalid_request_error",
+            Self::InvalidRequest | Self::OwnSpendLimit => "invalid_request_error",
             Self::Authentication => "authentication_error",
             Self::Billing => "billing_error",
             Self::Permission => "permission_error",
@@ -155,7 +162,8 @@ impl ErrorKind {
             | Self::Permission
             | Self::NotFound
             | Self::RequestTooLarge
-            | Self::SpendLimit => false,
+            | Self::SpendLimit
+            | Self::OwnSpendLimit => false,
         }
     }
 
@@ -172,6 +180,7 @@ impl ErrorKind {
             | Self::RequestTooLarge
             | Self::RateLimit
             | Self::SpendLimit
+            | Self::OwnSpendLimit
             | Self::Conflict
             | Self::Api
             | Self::Overloaded => Billing::None,
@@ -222,8 +231,7 @@ impl ErrorBody {
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let parts = Parts::read(body);
         let kind = match ErrorKind::from_status(status) {
-            Some(ErrorKind::RateLimit) if parts.is_spend_limit() => ErrorKind::SpendLimit,
-            Some(kind) => kind,
+            Some(kind) => parts.refined(kind),
             None => match parts.kind() {
                 ErrorKind::Unknown if (400..500).contains(&status) => ErrorKind::InvalidRequest,
                 kind => kind,
@@ -267,16 +275,25 @@ impl Parts {
         }
     }
 
-    fn is_spend_limit(&self) -> bool {
-        self.error_code.as_deref() == Some(SPEND_LIMIT_CODE)
+    /// Tells the spend limits from the errors whose status and type they share.
+    fn refined(&self, kind: ErrorKind) -> ErrorKind {
+        let message = self.message.as_deref().unwrap_or_default();
+        match kind {
+            ErrorKind::RateLimit if self.error_code.as_deref() == Some(SPEND_LIMIT_CODE) => {
+                ErrorKind::SpendLimit
+            }
+            ErrorKind::InvalidRequest
+                if OWN_SPEND_LIMIT.iter().all(|said| message.contains(said)) =>
+            {
+                ErrorKind::OwnSpendLimit
+            }
+            kind => kind,
+        }
     }
 
     fn kind(&self) -> ErrorKind {
-        match self.kind.as_deref().map(ErrorKind::from_type) {
-            Some(ErrorKind::RateLimit) if self.is_spend_limit() => ErrorKind::SpendLimit,
-            Some(kind) => kind,
-            None => ErrorKind::Unknown,
-        }
+        let kind = self.kind.as_deref().map(ErrorKind::from_type);
+        self.refined(kind.unwrap_or(ErrorKind::Unknown))
     }
 
     fn into_body(self, kind: ErrorKind, fallback: impl FnOnce() -> String) -> ErrorBody {

@@ -559,6 +559,11 @@ pub enum Stop {
         /// Most rows in the queue.
         limit: u64,
     },
+    /// Call after call may have been billed, and none of them was answered.
+    Unanswered {
+        /// So many.
+        calls: u64,
+    },
     /// The user asked.
     Interrupted,
 }

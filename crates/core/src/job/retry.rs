@@ -97,6 +97,7 @@ pub fn stops_the_account(kind: ErrorKind) -> bool {
             | ErrorKind::Billing
             | ErrorKind::Permission
             | ErrorKind::SpendLimit
+            | ErrorKind::OwnSpendLimit
     )
 }
 
@@ -168,6 +169,7 @@ mod tests {
         for kind in [
             ErrorKind::Billing,
             ErrorKind::SpendLimit,
+            ErrorKind::OwnSpendLimit,
             ErrorKind::Authentication,
         ] {
             assert_eq!(judge(&Finding::Error(kind), 0), Judgement::Stop(kind));

@@ -29,6 +29,10 @@ const WARM: Span = Span::from_secs(270);
 /// Server errors in a row after which a row is blamed for them even if no other row went through.
 const BLAMED_AFTER: u16 = 10;
 
+/// Calls one after the other that may have been billed and were not answered, after which the job stops
+/// rather than pay for more of them: about eight minutes of pauses.
+const UNANSWERED_MAX: u16 = 20;
+
 /// The guard looks at no answer after this one.
 const GUARD_LAST: u64 = 200;
 
@@ -58,6 +62,19 @@ pub(crate) struct SyncLane {
     examples: Vec<String>,
     /// When the retry budget has something again.
     budget_at: Option<Timestamp>,
+    /// Calls that may have been billed and were not answered, since one was answered.
+    unanswered: Option<Unanswered>,
+}
+
+/// An upstream that takes calls and gives no answers: a proxy that is less patient than the model, say.
+#[derive(Debug, Clone, Copy)]
+struct Unanswered {
+    /// All of them.
+    calls: u64,
+    /// Those that were sent after the one before was known to be without an answer.
+    in_turn: u16,
+    /// When the last of these was.
+    last: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +218,15 @@ impl SyncLane {
         for prefix in &warms {
             self.warming.remove(prefix);
         }
+        let answer = match answer {
+            // Somebody may have done the work: it is a failure of the upstream, not of the way there.
+            RowAnswer::Lost { sent: Sent::Whole } => RowAnswer::Error {
+                kind: ErrorKind::Unknown,
+                message: "the request was sent whole, and its answer never came".to_owned(),
+                retry_after: None,
+            },
+            other => other,
+        };
         match answer {
             RowAnswer::Message { stop, sums } => {
                 for prefix in &queued.row.prefixes {
@@ -225,10 +251,7 @@ impl SyncLane {
                     "a success that cannot be read",
                 );
             }
-            RowAnswer::Lost { sent } => {
-                if sent == Sent::Whole {
-                    self.hold_unknown(no, queued.row.worst);
-                }
+            RowAnswer::Lost { .. } => {
                 self.pause.failed(now, None, dice);
                 self.window.refused(now);
                 self.ready.push_front(queued);
@@ -240,12 +263,13 @@ impl SyncLane {
             } => {
                 if kind.billing() == Billing::Possible {
                     self.hold_unknown(no, queued.row.worst);
+                    self.is_unanswered(now, sent_at);
                 }
                 if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
                     self.pause.failed(now, retry_after, dice);
                     self.window.refused(now);
                     self.ready.push_front(queued);
-                    return None;
+                    return self.answers_nothing();
                 }
                 match judge(&Finding::Error(kind), queued.row.attempts) {
                     Judgement::Final(class) => self.done(no, class, &message),
@@ -264,9 +288,32 @@ impl SyncLane {
                         return Some(Stop::Upstream { kind, message });
                     }
                 }
+                return self.answers_nothing();
             }
         }
         None
+    }
+
+    /// Calls that went out together and are lost together are one event.
+    fn is_unanswered(&mut self, now: Timestamp, sent_at: Timestamp) {
+        let before = self.unanswered;
+        let calls = before.map_or(0, |before| before.calls) + 1;
+        self.unanswered = Some(match before {
+            Some(before) if sent_at < before.last => Unanswered { calls, ..before },
+            _ => Unanswered {
+                calls,
+                in_turn: before.map_or(0, |before| before.in_turn) + 1,
+                last: now,
+            },
+        });
+    }
+
+    /// Whether it must be left to somebody to find out why nothing is answered.
+    fn answers_nothing(&self) -> Option<Stop> {
+        let unanswered = self.unanswered?;
+        (unanswered.in_turn >= UNANSWERED_MAX).then_some(Stop::Unanswered {
+            calls: unanswered.calls,
+        })
     }
 
     /// A server error is the lane's trouble, until other rows pass where this one fails, or until
@@ -283,6 +330,7 @@ impl SyncLane {
 
     fn went_through(&mut self) {
         self.successes += 1;
+        self.unanswered = None;
         self.pause.succeeded();
         self.window.succeeded();
     }
@@ -412,11 +460,12 @@ impl Machine {
         let mut room = self.room();
         // Until the guard has seen the first answers, no more is at stake than a few of them.
         let watched = !self.facts.past_guard && self.sync.finals < GUARD_FIRST;
-        let most = self
-            .sync
-            .window
-            .size()
-            .min(if watched { WATCHED } else { usize::MAX });
+        // Nor is more than one call while nobody knows whether any would be answered.
+        let most = match self.sync.unanswered {
+            Some(_) => 1,
+            None if watched => self.sync.window.size().min(WATCHED),
+            None => self.sync.window.size(),
+        };
         while self.sync.flying.len() < most && self.sync.pause.is_over(now) {
             let ready_at = self.sync.speed.ready_at(now);
             if ready_at > now {

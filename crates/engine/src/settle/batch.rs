@@ -236,15 +236,22 @@ fn conclude(
             part.answered(travel, row.reference, &received, &priced);
         }
         Says::Error(error) => {
-            part.failed(travel, row, attempts, class, Reason::of_error(&error));
+            part.failed(
+                travel,
+                row,
+                attempts,
+                class,
+                Reason::of_error(&error),
+                Usd::ZERO,
+            );
         }
         Says::Expired => {
             let reason = Reason::of_class(class, "the batch expired before this row was run");
-            part.failed(travel, row, attempts, class, reason);
+            part.failed(travel, row, attempts, class, reason, Usd::ZERO);
         }
         Says::Canceled => {
             let reason = Reason::of_class(class, "canceled before it was run");
-            part.failed(travel, row, attempts, class, reason);
+            part.failed(travel, row, attempts, class, reason, Usd::ZERO);
         }
         Says::Unreadable(problem) => {
             let held = half(row.reference.worst);

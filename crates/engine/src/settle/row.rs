@@ -149,7 +149,8 @@ impl Part {
         segment::frame_kept(reference.row, &kept, &mut self.framed);
     }
 
-    /// A row ends without an answer, and was not billed.
+    /// A row ends without an answer. It was not billed, or nobody knows and it was at most `in_doubt`: then
+    /// its line names no cost, and the caller counts what is held for it.
     pub(super) fn failed(
         &mut self,
         travel: Travel,
@@ -157,12 +158,24 @@ impl Part {
         attempts: u32,
         class: OutcomeClass,
         reason: Reason<'_>,
+        in_doubt: Usd,
     ) {
         if class != OutcomeClass::Canceled {
             let text = format!("{}: {}", reason.kind, reason.message);
             self.examples.add(row.reference.row, &text);
         }
-        self.ended(travel, row, attempts, class, Some(Usd::ZERO), reason);
+        if in_doubt == Usd::ZERO {
+            self.ended(travel, row, attempts, class, Some(Usd::ZERO), reason);
+            return;
+        }
+        let message = format!(
+            "{}; the row may have been billed, at most ${}",
+            reason.message,
+            in_doubt.to_decimal()
+        );
+        let message = &message;
+        let reason = Reason { message, ..reason };
+        self.ended(travel, row, attempts, class, None, reason);
     }
 
     /// A try whose cost nobody knows, but that it is at most `held`.

@@ -26,9 +26,9 @@ const FLUSH_BYTES: usize = 1024 * 1024;
 
 /// Settles a sync shard: every row ends in the outcome segment of the shard.
 ///
-/// Final is a row's last readable answer; without one, its last error. That the row is not to be
-/// sent again was decided by whoever stopped sending it, so a row whose last record is not an answer
-/// is unfinished. Answers are priced at the moment they were sent. Tries of which nobody knows
+/// Final is a row's last readable answer; without one, its last error or lost answer. That the row is not
+/// to be sent again was decided by whoever stopped sending it, so a row whose last record is neither is
+/// unfinished, and one whose last answer was lost is unless it had all its tries. Answers are priced at the moment they were sent. Tries of which nobody knows
 /// whether they were billed are held as unknown: lost answers, errors after which the upstream may
 /// have done the work, and answers that cannot be read.
 ///
@@ -110,24 +110,26 @@ enum LastKind {
     /// Answered with 200, but not readable; with the most it can have cost.
     Unreadable(Usd),
     Error,
+    /// It was sent, and what came of it nobody knows.
+    Lost,
 }
 
 impl RowState {
     fn note(&mut self, offset: u64, record: &Record) {
         match record {
             Record::Sent { held, .. } => {
-                self.forget_error();
+                self.forget_failure();
                 self.open = Some(*held);
             }
             Record::NotSent { .. } => {
-                self.forget_error();
+                self.forget_failure();
                 self.open = None;
             }
             Record::Unknown { held, .. } => {
                 self.tries += 1;
-                self.forget_error();
                 self.open = None;
                 self.hold(*held);
+                self.is_last(offset, LastKind::Lost);
             }
             Record::Answered { status, body, .. } => {
                 self.tries += 1;
@@ -149,15 +151,20 @@ impl RowState {
             self.hold(held);
             LastKind::Unreadable(held)
         };
+        self.is_last(offset, kind);
+    }
+
+    fn is_last(&mut self, offset: u64, kind: LastKind) {
         let has_message = self.last.is_some_and(|last| last.kind == LastKind::Message);
         if kind == LastKind::Message || !has_message {
             self.last = Some(Last { offset, kind });
         }
     }
 
-    /// Another try after an error means that the error was not final.
-    fn forget_error(&mut self) {
-        if self.last.is_some_and(|last| last.kind == LastKind::Error) {
+    /// Another try means that a failure was not final.
+    fn forget_failure(&mut self) {
+        let failed = |last: Last| matches!(last.kind, LastKind::Error | LastKind::Lost);
+        if self.last.is_some_and(failed) {
             self.last = None;
         }
     }
@@ -234,14 +241,25 @@ fn conclude(
                     } else {
                         class
                     };
-                    part.failed(travel, row, attempts, class, Reason::of_error(&error));
+                    let reason = Reason::of_error(&error);
+                    part.failed(travel, row, attempts, class, reason, state.unknown);
                     Ok(())
                 }
-                None => unanswered(ctx, travel, row, attempts, part),
+                None => unanswered(ctx, travel, row, attempts, state, part),
             }
         }
-        _ => unanswered(ctx, travel, row, attempts, part),
+        Some((LastKind::Lost, ..)) if !ctx.canceled && has_had_its_tries(row, state) => {
+            let class = OutcomeClass::Exhausted;
+            let reason = Reason::of_class(class, "its answers were lost on the way");
+            part.failed(travel, row, attempts, class, reason, state.unknown);
+            Ok(())
+        }
+        _ => unanswered(ctx, travel, row, attempts, state, part),
     }
+}
+
+fn has_had_its_tries(row: Row<'_>, state: &RowState) -> bool {
+    u32::from(row.reference.attempts) + state.tries >= u32::from(ATTEMPTS_MAX)
 }
 
 /// What an error is once the row is not sent again; `None` when it stops the account, which ends
@@ -258,6 +276,7 @@ fn unanswered(
     travel: Travel,
     row: Row<'_>,
     attempts: u32,
+    state: &RowState,
     part: &mut Part,
 ) -> Result<(), SettleError> {
     if !ctx.canceled {
@@ -267,7 +286,7 @@ fn unanswered(
     }
     let class = OutcomeClass::Canceled;
     let reason = Reason::of_class(class, "canceled before it was answered");
-    part.failed(travel, row, attempts, class, reason);
+    part.failed(travel, row, attempts, class, reason, state.unknown);
     Ok(())
 }
 

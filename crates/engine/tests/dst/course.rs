@@ -233,6 +233,7 @@ impl State<'_> {
             | Stop::OtherAccount { .. }
             | Stop::SentOtherRows { .. }
             | Stop::NeverFits { .. }
+            | Stop::Unanswered { .. }
             | Stop::Expired { .. }
             | Stop::Interrupted => {}
         }

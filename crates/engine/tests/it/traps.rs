@@ -31,17 +31,21 @@ fn finished(life: Life) -> Box<Manifest> {
     }
 }
 
+/// Why the job stopped.
+fn stop_of(life: Life) -> Stop {
+    match life {
+        Life::Ended(end) => match *end {
+            RunEnd::Stopped { stop, .. } => stop,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What the upstream said when it stopped the job.
 fn stopped(life: Life) -> (ErrorKind, String) {
-    let end = match life {
-        Life::Ended(end) => *end,
-        other => panic!("{other:?}"),
-    };
-    match end {
-        RunEnd::Stopped {
-            stop: Stop::Upstream { kind, message },
-            ..
-        } => (kind, message),
+    match stop_of(life) {
+        Stop::Upstream { kind, message } => (kind, message),
         other => panic!("{other:?}"),
     }
 }
@@ -160,21 +164,44 @@ fn rows_of_a_batch_that_cannot_be_paid_stop_the_job_and_are_not_tried_again() {
 }
 
 #[test]
-fn a_reached_spend_cap_stops_both_lanes_at_once_and_keeps_everything() {
-    for (seed, endpoint, need) in [
-        (37, "create", Need::Whenever),
-        (38, "messages", Need::Seconds),
+fn a_reached_spend_limit_stops_both_lanes_at_once_and_keeps_everything() {
+    let (cap, own) = (
+        ("spend_cap", ErrorKind::SpendLimit),
+        ("own_spend_limit", ErrorKind::OwnSpendLimit),
+    );
+    for (seed, endpoint, need, (effect, limit)) in [
+        (37, "create", Need::Whenever, cap),
+        (38, "messages", Need::Seconds, cap),
+        (37, "create", Need::Whenever, own),
+        (38, "messages", Need::Seconds, own),
     ] {
-        let rules = format!("[[rule]]\neffect = 'spend_cap'\nendpoint = '{endpoint}'\nuntil = 600");
+        let rules = format!("[[rule]]\neffect = '{effect}'\nendpoint = '{endpoint}'\nuntil = 600");
         let mut lab = lab(seed, &rules, 30);
         lab.spec.need = need;
         let (kind, _) = stopped(lab.live(None));
-        assert_eq!(kind, ErrorKind::SpendLimit);
+        assert_eq!(kind, limit);
         assert_eq!(lab.bill(), Usd::ZERO);
         lab.pass(Span::from_secs(600));
         let manifest = finished(lab.live(None));
         lab.check(&manifest, 30);
     }
+}
+
+#[test]
+fn a_proxy_that_ends_every_call_too_soon_is_paid_for_a_few_calls_and_not_for_the_job() {
+    let rules = "[[rule]]\neffect = 'reset_after_accept'\nendpoint = 'messages'\nuntil = 36000";
+    let mut lab = lab(41, rules, 300);
+    lab.spec.need = Need::Seconds;
+    let Stop::Unanswered { calls } = stop_of(lab.live(None)) else {
+        panic!("it stops because nothing is answered");
+    };
+    assert!((20..=30).contains(&calls), "{calls}");
+    assert_eq!(lab.billed() as u64, calls);
+    lab.pass(Span::from_secs(36_000));
+    let manifest = finished(lab.live(None));
+    let audit = lab.check(&manifest, 300);
+    assert_eq!(audit.sync_lost_calls, calls);
+    assert!(manifest.all_succeeded(), "{:?}", manifest.outcomes);
 }
 
 #[test]

@@ -21,13 +21,14 @@ const COMMON: [&str; 10] = [
 ];
 
 /// The effects' names, and what goes with each besides.
-const EFFECTS: [(&str, &[&str]); 18] = [
+const EFFECTS: [(&str, &[&str]); 19] = [
     ("clock_skew", &["seconds"]),
     ("content_type", &["value"]),
     ("duplicate_line", &["custom_id"]),
     ("hidden", &["seconds"]),
     ("malformed_line", &["custom_id"]),
     ("missing_line", &["custom_id"]),
+    ("own_spend_limit", &[]),
     ("reordered_lines", &[]),
     ("reset_after_accept", &[]),
     ("reset_before_accept", &[]),
@@ -211,6 +212,11 @@ fn effect(name: &str, given: &mut Given, line: Option<usize>) -> Result<Effect, 
     Ok(match name {
         "status" => Effect::Decides(Fault::Refused(refusal(given, line)?)),
         "spend_cap" => Effect::Decides(Fault::SpendCap),
+        "own_spend_limit" => Effect::Decides(Fault::Refused(Refusal {
+            kind: ErrorKind::OwnSpendLimit,
+            retry_after: RetryAfter::Unsaid,
+            should_retry: None,
+        })),
         "reset_before_accept" => Effect::Decides(Fault::ResetBeforeAccept),
         "reset_after_accept" => Effect::Decides(Fault::ResetAfterAccept),
         "stream_error" | "stream_stalled" | "stream_truncated" => {

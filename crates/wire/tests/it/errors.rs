@@ -2,7 +2,7 @@
 
 use offpeak_wire::error::{Billing, ErrorBody, ErrorKind};
 
-const KINDS: [ErrorKind; 13] = [
+const KINDS: [ErrorKind; 14] = [
     ErrorKind::InvalidRequest,
     ErrorKind::Authentication,
     ErrorKind::Billing,
@@ -11,6 +11,7 @@ const KINDS: [ErrorKind; 13] = [
     ErrorKind::RequestTooLarge,
     ErrorKind::RateLimit,
     ErrorKind::SpendLimit,
+    ErrorKind::OwnSpendLimit,
     ErrorKind::Conflict,
     ErrorKind::Timeout,
     ErrorKind::Api,
@@ -22,8 +23,14 @@ const KINDS: [ErrorKind; 13] = [
 fn kinds_survive_their_own_names_and_statuses() {
     for kind in KINDS {
         let body = format!(
-            r#"{{"type":"error","error":{{"type":"{}","message":"m","details":{{"error_code":"{}"}}}},"request_id":"req_1"}}"#,
+            r#"{{"type":"error","error":{{"type":"{}","message":"{}","details":{{"error_code":"{}"}}}},"request_id":"req_1"}}"#,
             kind.as_str(),
+            if kind == ErrorKind::OwnSpendLimit {
+                "You have reached your specified workspace API usage limits. You will regain access on \
+                 2026-12-01 at 00:00 UTC."
+            } else {
+                "m"
+            },
             if kind == ErrorKind::SpendLimit {
                 "enforced_spend_limit_reached"
             } else {
@@ -58,7 +65,9 @@ fn kinds_survive_their_own_names_and_statuses() {
             "unknown_error"
         ]
     );
-    assert!(!ErrorKind::SpendLimit.is_retryable());
+    for spend_limit in [ErrorKind::SpendLimit, ErrorKind::OwnSpendLimit] {
+        assert!(!spend_limit.is_retryable());
+    }
 }
 
 #[test]

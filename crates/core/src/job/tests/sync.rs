@@ -219,6 +219,92 @@ fn a_lost_answer_is_held_against_the_budget_and_sent_again() {
     assert_eq!((needed, left), (dollars(1), dollars(0)));
 }
 
+fn lost() -> RowAnswer {
+    RowAnswer::Lost { sent: Sent::Whole }
+}
+
+#[test]
+fn a_row_whose_answer_is_lost_where_others_pass_is_not_bought_for_ever() {
+    let (mut bench, mut flying) = running(facts(), (0..40).map(|n| row(n, None)).collect());
+    let mut tries = 0;
+    let mut last = Vec::new();
+    while !flying.is_empty() {
+        let next = flying.remove(0);
+        last = if next == 0 {
+            tries += 1;
+            assert!(tries < 10, "it is bought for ever");
+            answer(&mut bench, 0, lost())
+        } else {
+            good(&mut bench, next)
+        };
+        flying.extend(sends(&last));
+        flying.extend(sends(&bench.pass(70)));
+    }
+    assert_eq!(
+        tries, 4,
+        "the first is the lane's, the next three are its own"
+    );
+    assert_eq!(last, [Act::Settle(ShardNo(0))]);
+}
+
+#[test]
+fn an_upstream_that_takes_calls_and_answers_none_stops_the_job() {
+    for unanswered in [
+        lost,
+        || error(ErrorKind::Unknown),
+        || error(ErrorKind::Timeout),
+    ] {
+        let past_guard = true;
+        let rows = (0..900).map(|n| row(n, None)).collect();
+        let (mut bench, mut flying) = running(
+            Facts {
+                past_guard,
+                ..facts()
+            },
+            rows,
+        );
+        for next in 0..200 {
+            assert_eq!(flying.remove(0), next);
+            flying.extend(sends(&good(&mut bench, next)));
+        }
+        let together = flying.len();
+        assert!(together > 100, "{together}");
+        let mut calls = 0;
+        while matches!(bench.status(), Status::Going) {
+            let Some(gone) = flying.pop() else {
+                flying.extend(sends(&bench.pass(61)));
+                assert!(flying.len() <= 1, "while nobody knows, no more is at stake");
+                continue;
+            };
+            calls += 1;
+            bench.pass(1);
+            flying.extend(sends(&answer(&mut bench, gone, unanswered())));
+        }
+        // All that were under way are one event; then one after the other goes.
+        assert_eq!(calls, together + 19);
+        let calls = u64::try_from(calls).unwrap();
+        assert_eq!(bench.status(), Status::Stopped(Stop::Unanswered { calls }));
+    }
+}
+
+#[test]
+fn one_answer_ends_the_doubt_whether_any_would_come() {
+    let (mut bench, mut flying) = running(facts(), (0..900).map(|n| row(n, None)).collect());
+    let mut calls = 0;
+    while calls < 1_000 {
+        flying.extend(sends(&bench.pass(if flying.is_empty() { 61 } else { 1 })));
+        let Some(next) = flying.pop() else { continue };
+        calls += 1;
+        let acts = if calls % 15 == 0 {
+            good(&mut bench, next)
+        } else {
+            answer(&mut bench, next, lost())
+        };
+        flying.extend(sends(&acts));
+        assert_eq!(bench.status(), Status::Going, "after {calls} calls");
+    }
+}
+
 #[test]
 fn the_budget_limits_what_is_in_flight() {
     let budget = Some(dollars(3));

@@ -1,6 +1,7 @@
 //! The sync lane: a journal in which rows are mixed.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::journal::{Journal, Record};
@@ -103,6 +104,12 @@ fn fates() -> Vec<Fate> {
             0,
         ),
         (
+            "a failure of which nobody knows whether it was billed",
+            vec![sent(0), answered(0, 504, "{}")],
+            ("exhausted", None, 1),
+            500,
+        ),
+        (
             "a timeout may have been billed",
             vec![
                 sent(0),
@@ -167,6 +174,39 @@ fn a_row_that_is_not_finished_is_an_error_unless_the_job_was_given_up() {
 }
 
 #[test]
+fn a_row_whose_answers_were_all_lost_is_exhausted_and_names_no_cost() {
+    let tries = vec![[sent(0), unknown(0)]; 3].concat();
+    let job = Job::of(1);
+    let tally = job.settle_journal(&tries).unwrap().tally;
+    let line = &job.lines()[0];
+    assert_eq!(
+        (&line["status"], &line["attempts"]),
+        (&json!("exhausted"), &json!(3))
+    );
+    assert_eq!(line["cost_picousd"], Value::Null);
+    assert_eq!(
+        (tally.unknown, tally.unknown_calls),
+        (Usd::from_pico(1_500), 3)
+    );
+    let message = line["error"]["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("may have been billed, at most $0.0000000015"),
+        "{message}"
+    );
+
+    // A try without an end, or one that never left, is not the last of a row that has ended.
+    for last in [vec![sent(0)], vec![sent(0), Record::NotSent { row: 0 }]] {
+        let error = Job::of(1)
+            .settle_journal(&[tries.clone(), last].concat())
+            .unwrap_err();
+        assert!(
+            matches!(error, SettleError::Unfinished { row: 0 }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn an_answer_over_several_lines_becomes_one_line() {
     let job = Job::of(1);
     let body = message("end_turn", 1, 1).replace(",\"", ",\r\n  \"");
@@ -191,7 +231,7 @@ proptest! {
 
     #[test]
     fn however_the_rows_are_mixed_the_segment_is_the_same(
-        picks in prop::collection::vec(0usize..8, 1..12),
+        picks in prop::collection::vec(0..fates().len(), 1..12),
         dice in prop::collection::vec(any::<prop::sample::Index>(), 80),
     ) {
         let queues = (0..).zip(&picks).map(|(row, pick)| {
