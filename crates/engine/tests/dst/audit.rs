@@ -46,6 +46,39 @@ fn not_shared(lines: &[Value], texts: &[String], row: usize, first: usize) -> Op
     }
 }
 
+/// What is wrong with a line that shows the answer of an earlier run of its job.
+fn not_taken_over(line: &Value, text: &str, earlier: Option<&Answers>) -> Option<&'static str> {
+    let Some(Answers { lines, texts }) = earlier else {
+        return Some("the answer of an earlier run that there is not");
+    };
+    let of = line["reused"]["row"].as_u64().unwrap_or(u64::MAX);
+    let of = usize::try_from(of).unwrap();
+    let Some(answer) = lines.get(of) else {
+        return Some("the answer of a row that the earlier run has not");
+    };
+    match () {
+        () if line["reused"]["run"] != 1 => Some("the answer of a run that there is not"),
+        () if texts[of] != text => Some("the answer of another request in the earlier run"),
+        () if answer["status"] != "succeeded" => Some("what did not succeed is taken over"),
+        () if line["message"] != answer["message"] => Some("not the answer of the earlier run"),
+        () if line["cost_picousd"] != "0" => Some("it is paid for again"),
+        () => None,
+    }
+}
+
+/// What a job has answered.
+struct Answers {
+    lines: Vec<Value>,
+    texts: Vec<String>,
+}
+
+impl Answers {
+    fn has(&self, text: &str) -> bool {
+        let mut rows = self.lines.iter().zip(&self.texts);
+        rows.any(|(line, asked)| asked == text && line["status"] == "succeeded")
+    }
+}
+
 /// What does not hold, in words; nothing if all does.
 pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -91,6 +124,7 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
     let mut unreadable: BTreeSet<(String, u64)> = BTreeSet::new();
     // Jobs that may have paid for the rows of a batch again, as it was in doubt or after a backup.
     let mut hasty: BTreeSet<String> = BTreeSet::new();
+    let mut answers: BTreeMap<usize, Answers> = BTreeMap::new();
     for number in 0..case.jobs.len() {
         let Some(finished) = &course.finished[number] else {
             wrong.push(format!(
@@ -114,6 +148,8 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         let lines = lines(course, number, &mut wrong);
         let mut cost = 0;
         let texts = &case.jobs[number].texts;
+        let earlier = case.jobs[number].follows;
+        let earlier = earlier.and_then(|first| answers.get(&first));
         if lines.len() != texts.len() {
             let (out, rows) = (lines.len(), texts.len());
             wrong.push(format!("job {number}: {out} lines for {rows} rows"));
@@ -126,9 +162,10 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             if line["status"] == "result_unreadable" {
                 unreadable.insert((manifest.job.clone(), row as u64));
             }
-            if texts[..row].contains(text) == line["reused"].is_null() {
+            let is_answered = earlier.is_some_and(|earlier| earlier.has(text));
+            if (is_answered || texts[..row].contains(text)) == line["reused"].is_null() {
                 wrong.push(format!(
-                    "{at}: of identical rows another than the first was sent"
+                    "{at}: it was sent although it has an answer, or the other way round"
                 ));
             }
             let pico = line["cost_picousd"].as_str();
@@ -140,6 +177,12 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
                 }
                 continue;
             };
+            if !line["reused"]["run"].is_null() {
+                if let Some(what) = not_taken_over(line, text, earlier) {
+                    wrong.push(format!("{at}: {what}"));
+                }
+                continue;
+            }
             if let Some(first) = line["reused"]["row"].as_u64() {
                 let first = usize::try_from(first).unwrap();
                 if let Some(what) = not_shared(&lines, texts, row, first) {
@@ -190,6 +233,8 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         deadline(case, course, number, &mut wrong);
         let shared = lines.iter().filter(|line| !line["reused"].is_null());
         store(course, number, shared.count() as u64, &mut wrong);
+        let texts = texts.clone();
+        answers.insert(number, Answers { lines, texts });
     }
     if case.config.faults.results == ResultFaults::default() && !unreadable.is_empty() {
         wrong.push(format!(
@@ -307,7 +352,7 @@ fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>
     let Need::Within(within) = job.need else {
         return;
     };
-    if !asked || case.clock_is_set() || job.cancel.is_some() {
+    if !asked || case.clock_is_set() || case.loses_answers || job.cancel.is_some() {
         return;
     }
     let finished = course.finished[number].as_ref().expect("it has ended");

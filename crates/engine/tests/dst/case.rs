@@ -37,6 +37,8 @@ pub(crate) struct JobCase {
     pub(crate) priority: i64,
     /// Some rows make the request of an earlier one, and share its answer.
     pub(crate) identical: bool,
+    /// It is the next run of this job, which has ended: what that has answered is taken over.
+    pub(crate) follows: Option<usize>,
     /// From this life on it is given up.
     pub(crate) cancel: Option<(usize, Cancel)>,
     /// The budget of the first life; each stop doubles it.
@@ -86,6 +88,8 @@ pub(crate) struct Case {
     pub(crate) delete_upstream: bool,
     /// There is an admin key, so that the limit of the upstream's queue is known.
     pub(crate) sees_the_limit: bool,
+    /// Many answers to calls are lost on the way.
+    pub(crate) loses_answers: bool,
 }
 
 const MODEL: &str = "claude-haiku-5-5";
@@ -95,6 +99,8 @@ impl Case {
         let mut case = Self::draw_plain(seed);
         case.sees_the_limit = short_queue(seed, &mut case.config, &mut case.jobs);
         identical_rows(seed, &mut case.jobs);
+        case.loses_answers = lost_answers(seed, &mut case.config);
+        next_runs(seed, &mut case.jobs);
         case
     }
 
@@ -144,6 +150,7 @@ impl Case {
         }
         Self {
             sees_the_limit: false,
+            loses_answers: false,
             delete_upstream: keeps_the_disk && !is_restored && seed % 3 == 1,
             seed,
             config,
@@ -166,8 +173,8 @@ impl Case {
         let jobs = jobs.iter().map(|job| {
             let (rows, budget) = (job.texts.len(), job.budget);
             format!(
-                "{rows} rows {:?} probe {:?} past guard {} budget {budget:?}",
-                job.need, job.probe, job.past_guard
+                "{rows} rows {:?} probe {:?} past guard {} budget {budget:?} follows {:?}",
+                job.need, job.probe, job.past_guard, job.follows
             )
         });
         format!(
@@ -248,6 +255,52 @@ fn identical_rows(seed: u64, jobs: &mut [JobCase]) {
             (lines[row], job.texts[row]) = (same, job.texts[first].clone());
         }
         (job.input, job.identical) = (lines.join("\n") + "\n", true);
+    }
+}
+
+/// Of some seeds, a good part of the calls is billed and never answered.
+fn lost_answers(seed: u64, config: &mut Config) -> bool {
+    let mut dice = Dice(seed.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7) ^ 0x1057);
+    if !dice.once_in(10) {
+        return false;
+    }
+    let lost = [0.3, 0.6, 0.95][usize::try_from(dice.below(3)).unwrap()];
+    let rates = EndpointFaults {
+        reset_after: lost,
+        ..EndpointFaults::default()
+    };
+    let faults = std::mem::replace(&mut config.faults, Faults::none());
+    config.faults = faults.on(Endpoint::Messages, rates);
+    true
+}
+
+/// Of some seeds, jobs run again when they have ended: with other requests for the first row and for some of
+/// the others.
+fn next_runs(seed: u64, jobs: &mut Vec<JobCase>) {
+    let mut dice = Dice(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ 0x4e87);
+    if !dice.once_in(4) || jobs.iter().any(|job| job.budget.is_some()) {
+        return;
+    }
+    for number in 0..jobs.len() {
+        if jobs[number].cancel.is_some() {
+            continue;
+        }
+        let mut next = jobs[number].clone();
+        let mut lines: Vec<String> = next.input.lines().map(str::to_owned).collect();
+        for (row, text) in next.texts.iter_mut().enumerate() {
+            if row == 0 || dice.once_in(3) {
+                let content = |text: &str| format!("\"content\":\"{text}\"");
+                let other = format!("{text}and again");
+                lines[row] = lines[row].replacen(&content(text), &content(&other), 1);
+                *text = other;
+            }
+        }
+        next.input = lines.join("\n") + "\n";
+        next.follows = Some(number);
+        next.probe = None;
+        // A deadline counts from the run's own begin, which nobody knows beforehand.
+        next.need = [Need::Whenever, Need::Seconds][usize::from(dice.once_in(4))];
+        jobs.push(next);
     }
 }
 
@@ -399,6 +452,7 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
         past_guard: !dice.once_in(4),
         priority: 0,
         identical: false,
+        follows: None,
         on_unknown: if number % 2 == 1 {
             OnUnknown::Deadline
         } else {

@@ -48,6 +48,8 @@ pub(crate) enum Sabotage {
     LargeBudget,
     /// The engine believes in a deadline twice as far away.
     LateDeadline,
+    /// The engine forgets what the job's earlier runs have answered.
+    ForgetEarlierRuns,
     /// The engine does not ask the disk to keep something.
     ForgetSync(Forgets),
 }
@@ -353,7 +355,9 @@ impl State<'_> {
     ) -> Vec<(usize, JobEnd)> {
         let mut running = JoinSet::new();
         for number in 0..self.case.jobs.len() {
-            if self.finished[number].is_some() {
+            let follows = self.case.jobs[number].follows;
+            let is_early = follows.is_some_and(|first| self.finished[first].is_none());
+            if self.finished[number].is_some() || is_early {
                 continue;
             }
             let (engine, spec, choice) = (engine.clone(), self.spec(number), self.choice(number));
@@ -414,7 +418,7 @@ impl State<'_> {
             on_unknown: job.on_unknown,
             reuse: Reuse {
                 identical: job.identical,
-                earlier_runs: false,
+                earlier_runs: job.follows.is_some() && self.sabotage != Sabotage::ForgetEarlierRuns,
             },
         }
     }

@@ -245,6 +245,44 @@ fn a_shared_answer_of_another_request_is_seen() {
     assert!(wrong.contains("the answer of another request"), "{wrong}");
 }
 
+/// The last job is the next run of another.
+fn is_last_a_next_run(case: &mut Case) -> bool {
+    case.jobs.last().unwrap().follows.is_some()
+}
+
+#[test]
+fn a_row_that_is_paid_again_in_the_next_run_is_seen() {
+    let wrong = seen(is_last_a_next_run, Sabotage::ForgetEarlierRuns, whole);
+    assert!(wrong.contains("sent although it has an answer"), "{wrong}");
+}
+
+#[test]
+fn an_answer_of_another_request_of_the_run_before_is_seen() {
+    let wrong = seen(is_last_a_next_run, Sabotage::None, |course| {
+        let path = course.output(course.finished.len() - 1);
+        let output = std::fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<String> = output.lines().map(str::to_owned).collect();
+        let taken_over = |line: &String| line.contains("\"reused\":{\"run\":1");
+        let rows: Vec<usize> = (0..lines.len())
+            .filter(|row| taken_over(&lines[*row]))
+            .collect();
+        let [one, other, ..] = rows[..] else {
+            return false;
+        };
+        // Each under the key of the other.
+        lines.swap(one, other);
+        for (row, was) in [(one, other), (other, one)] {
+            let key = |row| format!("{{\"key\":\"row {row}\"");
+            lines[row] = lines[row].replacen(&key(was), &key(row), 1);
+        }
+        std::fs::write(path, lines.join("\n") + "\n").is_ok()
+    });
+    assert!(
+        wrong.contains("another request in the earlier run"),
+        "{wrong}"
+    );
+}
+
 #[test]
 fn a_picodollar_is_seen() {
     let wrong = seen(any, Sabotage::None, |course| {
