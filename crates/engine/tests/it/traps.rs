@@ -36,7 +36,7 @@ fn stop_of(life: Life) -> Stop {
     match life {
         Life::Ended(end) => match *end {
             RunEnd::Stopped { stop, .. } => stop,
-            other => panic!("{other:?}"),
+            RunEnd::Done(tally) => panic!("{tally:?}"),
         },
         other => panic!("{other:?}"),
     }
