@@ -111,6 +111,7 @@ fn spec(input: &Path, shape: InputShape) -> JobSpec {
         },
         need: Need::Whenever,
         budget: None,
+        soft_budget: None,
         zero_data_retention: false,
         delete_upstream: false,
         priority: 0,

@@ -96,6 +96,9 @@ pub(crate) struct JobArgs {
     /// The most that the job may cost, in US dollars
     #[arg(long, value_name = "USD", value_parser = budget)]
     pub(crate) budget: Option<Usd>,
+    /// What the job should cost: nothing more begins that would be expected to go beyond it
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    pub(crate) soft_budget: Option<Usd>,
     /// The job's name [default: as in the job file, or the file's name]
     #[arg(long)]
     pub(crate) name: Option<String>,

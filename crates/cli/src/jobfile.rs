@@ -48,6 +48,7 @@ const KEYS: &Places = &[
         "limits",
         &[
             "budget_usd",
+            "soft_budget_usd",
             "zero_data_retention",
             "on_unknown",
             "delete_upstream",
@@ -82,6 +83,7 @@ pub(crate) struct JobFile {
     pub(crate) betas: Vec<String>,
     pub(crate) need: Option<Need>,
     pub(crate) budget: Option<Usd>,
+    pub(crate) soft_budget: Option<Usd>,
     pub(crate) zero_data_retention: bool,
     pub(crate) on_unknown: OnUnknown,
     pub(crate) delete_upstream: bool,
@@ -143,6 +145,9 @@ fn understand(document: Document<'_>) -> Result<JobFile, ExpectedError> {
             .section("latency")?
             .map_or(Ok(None), |latency| need(&latency))?,
         budget: limits.as_ref().map_or(Ok(None), |l| l.usd("budget_usd"))?,
+        soft_budget: limits
+            .as_ref()
+            .map_or(Ok(None), |l| l.usd("soft_budget_usd"))?,
         zero_data_retention: flag("zero_data_retention")?,
         on_unknown: limits.as_ref().map_or(Ok(OnUnknown::Wait), on_unknown)?,
         delete_upstream: flag("delete_upstream")?,

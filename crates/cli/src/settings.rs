@@ -269,11 +269,25 @@ pub(crate) fn job_spec(args: &JobArgs) -> Result<JobSpec, ExpectedError> {
         reorder_fields(&mut source)?;
     }
     let output = file.output.unwrap_or_else(|| output_beside(&source.input));
+    let budget = args.budget.or(file.budget);
+    let soft_budget = args.soft_budget.or(file.soft_budget);
+    if let (Some(budget), Some(line)) = (budget, soft_budget)
+        && line > budget
+    {
+        return Err(ExpectedError::usage(format!(
+            "the soft line of {line} is above the budget of {budget}, so it would never be reached"
+        ))
+        .hint(
+            "give a `--soft-budget` (`limits.soft_budget_usd`) below the budget: what the job should cost, \
+             where the budget is the most that it may",
+        ));
+    }
     Ok(JobSpec {
         name: name(args.name.clone().or(file.name), target)?,
         source,
         need: need.unwrap_or(Need::Whenever),
-        budget: args.budget.or(file.budget),
+        budget,
+        soft_budget,
         zero_data_retention: file.zero_data_retention,
         delete_upstream: file.delete_upstream,
         priority: i64::from(file.priority),
@@ -325,6 +339,7 @@ fn bare(input: &Path) -> JobFile {
         betas: Vec::new(),
         need: None,
         budget: None,
+        soft_budget: None,
         zero_data_retention: false,
         on_unknown: OnUnknown::Wait,
         delete_upstream: false,

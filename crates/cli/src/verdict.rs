@@ -116,6 +116,7 @@ impl Stopped {
     pub(crate) fn new(stop: &Stop, simulated: bool) -> Self {
         let (exit, reason) = match stop {
             Stop::Budget { .. } => (Exit::Budget, "budget"),
+            Stop::SoftBudget { .. } => (Exit::Budget, "soft_budget"),
             Stop::Upstream { .. } => (Exit::Upstream, "upstream"),
             Stop::OtherAccount { .. } => (Exit::Upstream, "other_account"),
             Stop::SentOtherRows { .. } => (Exit::Upstream, "sent_other_rows"),
@@ -132,6 +133,11 @@ impl Stopped {
         let hint = match stop {
             Stop::Budget { .. } if simulated => {
                 "raise the budget with `--budget USD`; a simulated run starts afresh: its upstream \
+                 ended with it"
+                    .to_owned()
+            }
+            Stop::SoftBudget { .. } if simulated => {
+                "raise the line with `--soft-budget USD`; a simulated run starts afresh: its upstream \
                  ended with it"
                     .to_owned()
             }
@@ -159,6 +165,9 @@ fn why(stop: &Stop) -> String {
         Stop::Budget { needed, left } => {
             format!("the next calls may cost {needed}, and {left} of the budget is left")
         }
+        Stop::SoftBudget { line, spent } => format!(
+            "{spent} was spent, and what comes next may well go beyond the soft line of {line}"
+        ),
         Stop::Upstream { kind, message } => {
             format!("the API refuses ({}): {message}", kind.as_str())
         }
@@ -199,6 +208,9 @@ fn hint(stop: &Stop) -> String {
     match stop {
         Stop::Budget { .. } => {
             format!("raise the budget with `--budget USD`; {GOES_ON}, and nothing is paid twice")
+        }
+        Stop::SoftBudget { .. } => {
+            format!("raise the line with `--soft-budget USD`; {GOES_ON}, and nothing is paid twice")
         }
         Stop::Upstream { kind, .. } => format!("{}; then {GOES_ON}", remedy(*kind)),
         Stop::OtherAccount { .. } => format!(

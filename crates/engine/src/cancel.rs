@@ -61,6 +61,7 @@ fn open(
     let settings = Settings {
         need: facts.limits.need,
         budget: None,
+        soft_budget: None,
         betas: Vec::new(),
         output: output.unwrap_or_else(|| facts.output.clone()),
         overwrite: false,

@@ -40,6 +40,9 @@ pub struct JobFacts {
     pub reasons: Vec<serde_json::Value>,
     /// The expected cost, in dollars: an estimate.
     pub planned_usd_estimate: f64,
+    /// What a row is expected to cost of its worst case; of a job that an earlier version made, all of it.
+    #[serde(default = "all_of_it")]
+    pub expected_share: f64,
     /// The date of the price book.
     pub prices_as_of: String,
     /// The input.
@@ -91,6 +94,8 @@ pub struct JobLimits {
     pub need: Need,
     /// Most that may be spent.
     pub budget: Option<Usd>,
+    /// What is not expected to be crossed.
+    pub soft_budget: Option<Usd>,
     /// Batches are deleted upstream once their answers are here.
     pub delete_upstream: bool,
     /// How long requests and answers stay on this disk once the job has finished.
@@ -145,6 +150,8 @@ impl JobFacts {
 
     /// The same with another plan.
     pub(crate) fn planned(self, plan: &Plan) -> Self {
+        let expected = plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid);
+        let worst = plan.worst.approx();
         Self {
             route: plan.route.as_str().to_owned(),
             variant: plan.variant.to_string(),
@@ -154,10 +161,19 @@ impl JobFacts {
                 .iter()
                 .map(|reason| serde_json::json!(reason))
                 .collect(),
-            planned_usd_estimate: plan.cost_of(plan.route).cost.map_or(0.0, |cost| cost.mid),
+            planned_usd_estimate: expected,
+            expected_share: if worst > expected {
+                expected / worst
+            } else {
+                1.0
+            },
             ..self
         }
     }
+}
+
+fn all_of_it() -> f64 {
+    1.0
 }
 
 /// How many prefix groups a plan has.

@@ -126,6 +126,8 @@ impl<'a> Driver<'a> {
             created_at: job.record.created_at,
             deadline: job.settings.deadline_at(job.record.created_at),
             budget: job.settings.budget,
+            soft_budget: job.settings.soft_budget,
+            expected_share: job.facts.expected_share,
             scout: job.scout,
             past_guard: job.settings.past_guard,
             expired_to_sync: job.settings.expired_to_sync,

@@ -20,6 +20,8 @@ pub struct JobSpec {
     pub need: Need,
     /// The most it may cost; `None` without a limit.
     pub budget: Option<Usd>,
+    /// What it is not expected to cross: an estimate says whether more may begin; `None` without such a line.
+    pub soft_budget: Option<Usd>,
     /// Nothing may be kept upstream once it was answered, so nothing may travel in a batch.
     pub zero_data_retention: bool,
     /// Each batch is deleted upstream once its answers are here, whole and durable.

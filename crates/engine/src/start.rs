@@ -475,6 +475,7 @@ impl FreshJob {
             marks,
             reasons: Vec::new(),
             planned_usd_estimate: 0.0,
+            expected_share: 1.0,
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),
@@ -542,7 +543,7 @@ fn refuse_unbounded(
     input: &Path,
     unbounded: Option<&(u64, String)>,
 ) -> Result<(), EngineError> {
-    match (settings.budget, unbounded) {
+    match (settings.budget.or(settings.soft_budget), unbounded) {
         (Some(_), Some((line, why))) => Err(EngineError::Unbounded {
             path: input.to_owned(),
             line: *line,

@@ -40,6 +40,8 @@ pub struct StatusView {
     pub purged_at: Option<String>,
     /// The most that the job may spend.
     pub budget: Option<Usd>,
+    /// What it should cost.
+    pub soft_budget: Option<Usd>,
     /// Since its creation.
     pub elapsed: Span,
     /// Time left until the deadline, negative once it has passed; `None` without one.
@@ -212,6 +214,7 @@ fn money_table(view: &StatusView, width: usize) -> String {
         view.waste,
         view.tally.unknown,
         view.budget.unwrap_or_default(),
+        view.soft_budget.unwrap_or_default(),
     ];
     let digits = decimals(largest.into_iter().max().unwrap_or_default());
     let line = |name: &str, amount: Usd, note: &str| {
@@ -235,6 +238,14 @@ fn money_table(view: &StatusView, width: usize) -> String {
     if let Some(budget) = view.budget {
         let left = budget - spent - view.held - view.tally.unknown - view.waste;
         rows.push(line("left", left, &format!("of the budget of {budget}")));
+    }
+    if let Some(soft) = view.soft_budget {
+        let left = soft - spent - view.waste;
+        rows.push(line(
+            "below the line",
+            left,
+            &format!("until the soft line of {soft}"),
+        ));
     }
     table(&columns, rows, width)
 }

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use offpeak_core::plan::Evidence;
+use offpeak_core::plan::{Evidence, Plan};
 use offpeak_core::price::Book;
+use offpeak_core::units::Usd;
 use offpeak_engine::count::{Counting, Counts, plan_counted};
 use offpeak_engine::fields::{compare, effect};
 use offpeak_engine::history::recall;
@@ -84,6 +85,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
     for problem in &invalid {
         printer.note(&format!("not sent: {problem}"));
     }
+    note_soft_line(&plan, spec.soft_budget, printer);
     let answer = json!({
         "name": context.name,
         "rows": ingested.rows,
@@ -92,6 +94,7 @@ pub(crate) fn plan(args: &PlanArgs, settings: &Settings) -> Result<Exit, Expecte
         "input_bytes": ingested.input_bytes,
         "disk_bytes": ingested.disk_bytes,
         "budget_picousd": spec.budget,
+        "soft_budget_picousd": spec.soft_budget,
         "counted_rows": counts.as_ref().map_or(0, |counts| counts.counted),
         "count_problem": counts.and_then(|counts| counts.problem).map(|why| why.to_string()),
         "plan": plan,
@@ -117,6 +120,18 @@ async fn counted(
     let planned = plan_counted(&engine, spec, how, &display.report()).await;
     display.clear();
     planned.map_err(|error| ExpectedError::engine(&error, false))
+}
+
+/// Says so if the job is expected to stop at its soft line.
+pub(crate) fn note_soft_line(plan: &Plan, line: Option<Usd>, printer: Printer) {
+    let expected = plan.cost_of(plan.route).cost;
+    if let (Some(line), Some(expected)) = (line, expected)
+        && expected.mid > line.approx()
+    {
+        printer.note(&format!(
+            "about {expected} is expected, above the soft line of {line}: the job will stop on the way"
+        ));
+    }
 }
 
 /// Says how many rows were counted, and why not more. A count that fails stops nothing.

@@ -31,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
-use crate::commands::plan::note_counts;
+use crate::commands::plan::{note_counts, note_soft_line};
 use crate::commands::purge::purge_due;
 use crate::commands::runtime;
 use crate::confirm::confirm;
@@ -142,6 +142,7 @@ async fn begin(
     for problem in &fresh.ingested.invalid_examples {
         printer.note(&format!("not sent: {problem}"));
     }
+    note_soft_line(&fresh.plan, spec.soft_budget, printer);
     let reuse = effect_of_reuse(&fresh.ingested, &fresh.plan);
     if yes {
         for warning in &fresh.warnings {

@@ -60,6 +60,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "cost_usd": view.tally.cost.to_decimal(),
         "held_picousd": view.held,
         "budget_picousd": limits.budget,
+        "soft_budget_picousd": limits.soft_budget,
         "deadline": deadline.map(|at| at.to_string()),
         "unknown_picousd": view.tally.unknown,
         "waste_picousd": view.waste,
@@ -101,6 +102,7 @@ fn view(
         waste: standing.waste,
         purged_at: standing.purged.as_ref().map(|purged| purged.at.clone()),
         budget: standing.facts.limits.budget,
+        soft_budget: standing.facts.limits.soft_budget,
         elapsed: now - record.created_at,
         slack: (standing.facts.limits)
             .deadline_at(record.created_at)

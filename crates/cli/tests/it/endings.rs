@@ -61,6 +61,18 @@ fn the_budget_is_3() {
 }
 
 #[test]
+fn the_soft_line_is_3_too() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rows.jsonl", requests(12));
+    let said = sandbox.offpeak("run rows.jsonl --sim --soft-budget 0.0005");
+    assert_eq!(said.exit, Some(3));
+    assert_said("end_soft_budget", &said);
+    let said = sandbox.offpeak("run rows.jsonl --sim --budget 1 --soft-budget 2");
+    assert_eq!(said.exit, Some(2));
+    assert_said("error_soft_line_above_budget", &said);
+}
+
+#[test]
 fn useless_answers_stop_the_bulk_with_5() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.jsonl", cut_short(200));

@@ -178,6 +178,7 @@ impl Machine {
                 let pico = room.pico().max(0) / if doubled { 2 } else { 1 };
                 Some(Act::Measure(no, Some(Usd::from_pico(pico))))
             }
+            _ if self.crosses_soft_line(no) => None,
             _ => self.look_at_queue(now, no, out),
         }
     }

@@ -517,6 +517,13 @@ pub enum Stop {
         /// What is left.
         left: Usd,
     },
+    /// What comes next would be expected to cross the soft line of the budget.
+    SoftBudget {
+        /// The line.
+        line: Usd,
+        /// What was spent.
+        spent: Usd,
+    },
     /// The upstream refuses the key, the account or the request as such.
     Upstream {
         /// The kind of error.

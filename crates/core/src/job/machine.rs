@@ -34,6 +34,10 @@ pub struct Facts {
     pub deadline: Option<Timestamp>,
     /// Most that may be spent.
     pub budget: Option<Usd>,
+    /// What is not to be crossed by what can be expected: an estimate says whether more may begin.
+    pub soft_budget: Option<Usd>,
+    /// What a row is expected to cost of its worst case, as planned.
+    pub expected_share: f64,
     /// Whether batches of an earlier life of this job may be upstream: the data directory is new.
     pub scout: bool,
     /// The user saw what the guard saw and wants to go on.

@@ -18,6 +18,7 @@ pub mod retry;
 mod scouting;
 mod settlement;
 pub mod shard;
+mod soft_line;
 pub mod speed;
 mod sync_lane;
 pub mod unmark;

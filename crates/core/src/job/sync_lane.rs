@@ -151,16 +151,23 @@ impl SyncLane {
         sum
     }
 
+    /// What an open shard has come to; nothing if it is not open.
+    pub(crate) fn progress(&self, no: ShardNo) -> Tally {
+        let open = self.open.get(&no);
+        open.map(|open| open.progress.clone()).unwrap_or_default()
+    }
+
+    /// What each call in flight of a shard can cost.
+    pub(crate) fn in_flight(&self, no: ShardNo) -> impl Iterator<Item = Usd> {
+        let flying = self.flying.iter();
+        let of = flying.filter(move |((shard, _), _)| *shard == no);
+        of.map(|(_, flight)| flight.queued.row.worst)
+    }
+
     /// Spent, unknown and held by calls in flight of one shard.
     pub(crate) fn committed(&self, no: ShardNo) -> Usd {
-        let flying = self.flying.iter().filter(|((shard, _), _)| *shard == no);
-        let held: Usd = flying.map(|(_, f)| f.queued.row.worst).sum();
-        let progress = self
-            .open
-            .get(&no)
-            .map(|o| o.progress.clone())
-            .unwrap_or_default();
-        progress.cost + progress.unknown + held
+        let progress = self.progress(no);
+        progress.cost + progress.unknown + self.in_flight(no).sum::<Usd>()
     }
 
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
@@ -457,7 +464,7 @@ impl Machine {
             self.stop_for(stop);
             return;
         }
-        let mut room = self.room();
+        let (mut room, mut soft_room) = (self.room(), self.soft_room());
         // Until the guard has seen the first answers, no more is at stake than a few of them.
         let watched = !self.facts.past_guard && self.sync.finals < GUARD_FIRST;
         // Nor is more than one call while nobody knows whether any would be answered.
@@ -475,6 +482,12 @@ impl Machine {
             let Some(queued) = self.sync.next_row(now) else {
                 return;
             };
+            let worst = queued.row.worst;
+            if soft_room.as_mut().is_some_and(|soft| !soft.admit(worst, 1)) {
+                self.sync.ready.push_front(queued);
+                self.stop_at_soft_line();
+                return;
+            }
             if let Some(left) = room {
                 if queued.row.worst > left {
                     let needed = queued.row.worst;

@@ -60,6 +60,7 @@ fn job(dir: &Path, name: &str, input: &[u8], shape: InputShape) -> JobSpec {
         },
         need: Need::Whenever,
         budget: None,
+        soft_budget: None,
         zero_data_retention: false,
         delete_upstream: false,
         priority: 0,

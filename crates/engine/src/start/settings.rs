@@ -33,6 +33,8 @@ pub struct Settings {
     pub need: Need,
     /// Most that may be spent.
     pub budget: Option<Usd>,
+    /// What is not expected to be crossed.
+    pub soft_budget: Option<Usd>,
     /// Beta names.
     pub betas: Vec<String>,
     /// Where the output goes.
@@ -60,6 +62,7 @@ impl Settings {
         Self {
             need: spec.need,
             budget: spec.budget,
+            soft_budget: spec.soft_budget,
             betas: spec.betas.clone(),
             output: spec.output.clone(),
             overwrite: spec.overwrite,
@@ -77,6 +80,7 @@ impl Settings {
         JobLimits {
             need: self.need,
             budget: self.budget,
+            soft_budget: self.soft_budget,
             delete_upstream: self.delete_upstream,
             kept_for: self.kept_for,
         }

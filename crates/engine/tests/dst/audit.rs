@@ -348,7 +348,8 @@ fn lines(course: &Course, number: usize, wrong: &mut Vec<String>) -> Vec<Value> 
 fn deadline(case: &Case, course: &Course, number: usize, wrong: &mut Vec<String>) {
     let job = &case.jobs[number];
     let remembers = !case.loses_the_disk() && !case.is_restored();
-    let asked = case.create_works && job.budget.is_none() && remembers;
+    let limited = job.budget.is_some() || job.soft_budget.is_some();
+    let asked = case.create_works && !limited && remembers;
     let Need::Within(within) = job.need else {
         return;
     };

@@ -43,6 +43,8 @@ pub(crate) struct JobCase {
     pub(crate) cancel: Option<(usize, Cancel)>,
     /// The budget of the first life; each stop doubles it.
     pub(crate) budget: Option<Usd>,
+    /// The same of its soft line.
+    pub(crate) soft_budget: Option<Usd>,
 }
 
 /// What ends a life of the process.
@@ -101,6 +103,7 @@ impl Case {
         identical_rows(seed, &mut case.jobs);
         case.loses_answers = lost_answers(seed, &mut case.config);
         next_runs(seed, &mut case.jobs);
+        soft_lines(seed, &mut case.jobs);
         case
     }
 
@@ -304,6 +307,18 @@ fn next_runs(seed: u64, jobs: &mut Vec<JobCase>) {
     }
 }
 
+/// Of some seeds, jobs have a soft line: from a little more than a row's worst case on.
+fn soft_lines(seed: u64, jobs: &mut [JobCase]) {
+    let mut dice = Dice(seed.wrapping_mul(0x9fb2_1c65_1e98_df25) ^ 0x50f7);
+    if !dice.once_in(6) {
+        return;
+    }
+    for job in jobs {
+        let micros = 1_500 + dice.below(20 * (1 + job.texts.len() as u64));
+        job.soft_budget = Some(Usd::from_pico(i128::from(micros) * 1_000_000));
+    }
+}
+
 /// Of some seeds, the upstream's queue has room for a few rows only; whether its limit can be asked for.
 fn short_queue(seed: u64, config: &mut Config, jobs: &mut [JobCase]) -> bool {
     let mut dice = Dice(seed.wrapping_mul(0xa076_1d64_78bd_642f) ^ 0x9e0e);
@@ -458,6 +473,7 @@ fn job(number: u64, with_budget: bool, dice: &mut Dice) -> JobCase {
         } else {
             OnUnknown::Wait
         },
+        soft_budget: None,
         budget: with_budget.then(|| Usd::from_pico(i128::from(micros) * 1_000_000)),
     }
 }

@@ -111,6 +111,7 @@ struct State<'a> {
     /// How far the machine's clock is off.
     off: i64,
     budgets: Vec<Option<Usd>>,
+    soft_budgets: Vec<Option<Usd>>,
     past_guard: Vec<bool>,
     finished: Vec<Option<Finished>>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -143,6 +144,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         now: START,
         off: 0,
         budgets: case.jobs.iter().map(|job| job.budget).collect(),
+        soft_budgets: case.jobs.iter().map(|job| job.soft_budget).collect(),
         past_guard: case.jobs.iter().map(|job| job.past_guard).collect(),
         finished: (0..jobs).map(|_| None).collect(),
         seen: Arc::new(Mutex::new(vec![Seen::default(); jobs])),
@@ -229,6 +231,7 @@ impl State<'_> {
                 let budget = self.budgets[job].expect("it stopped for its budget");
                 self.budgets[job] = Some(budget + budget);
             }
+            Stop::SoftBudget { line, .. } => self.soft_budgets[job] = Some(*line + *line),
             Stop::Guard { .. } => self.past_guard[job] = true,
             // The account is put in order, and the same command given again.
             Stop::Upstream { .. }
@@ -407,6 +410,7 @@ impl State<'_> {
             },
             need,
             budget,
+            soft_budget: self.soft_budgets[number],
             zero_data_retention: false,
             delete_upstream: self.case.delete_upstream,
             priority: job.priority,

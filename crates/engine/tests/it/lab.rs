@@ -90,6 +90,7 @@ impl Lab {
             },
             need: Need::Whenever,
             budget: None,
+            soft_budget: None,
             zero_data_retention: false,
             delete_upstream: false,
             priority: 0,

@@ -279,6 +279,38 @@ fn answers_needed_in_seconds_never_see_a_batch() {
 }
 
 #[test]
+fn a_soft_line_stops_before_it_is_crossed_and_a_higher_one_goes_on() {
+    for (seed, need) in [(96, Need::Seconds), (97, Need::Whenever)] {
+        let mut lab = Lab::new(seed, Config::default(), &rows(seed, 1_200));
+        lab.spec.need = need;
+        lab.spec.soft_budget = Some("0.03".parse().unwrap());
+        let mut lives = 0;
+        let manifest = loop {
+            lives += 1;
+            match lab.live(None) {
+                Life::Finished(manifest) => break manifest,
+                Life::Ended(end) => match *end {
+                    RunEnd::Stopped {
+                        stop: Stop::SoftBudget { line: at, spent },
+                        ..
+                    } => {
+                        assert_eq!(spent, lab.bill(), "everything is at home");
+                        assert!(spent <= at, "{spent} of {at}");
+                        lab.spec.soft_budget = Some(at + at);
+                    }
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+            assert!(lives < 10, "it goes round in circles");
+        };
+        assert!(lives > 1, "the line was crossed at once");
+        lab.check(&manifest, 1_200);
+        assert!(manifest.cost_picousd > "0.03".parse().unwrap());
+    }
+}
+
+#[test]
 fn a_budget_stops_cleanly_and_a_larger_one_goes_on() {
     let mut lab = Lab::new(10, Config::default(), &rows(10, 50));
     let tiny = Usd::from_pico(600_000_000);

@@ -61,6 +61,7 @@ fn a_job_under_way() {
         waste: Usd::ZERO,
         purged_at: None,
         budget: Some(usd("5")),
+        soft_budget: Some(usd("2.5")),
         elapsed: Span::from_secs(4_000),
         slack: Some(Span::from_secs(24_800)),
     };

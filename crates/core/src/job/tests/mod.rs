@@ -8,6 +8,7 @@ mod deadline;
 mod deletion;
 mod queue;
 mod scouting;
+mod soft_line;
 mod sync;
 mod unmark;
 mod waste;
@@ -49,6 +50,8 @@ fn facts() -> Facts {
         created_at: Timestamp::from_micros(0),
         deadline: None,
         budget: None,
+        soft_budget: None,
+        expected_share: 0.1,
         scout: false,
         past_guard: false,
         expired_to_sync: false,

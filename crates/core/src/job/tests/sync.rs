@@ -12,7 +12,7 @@ use crate::job::{Facts, Status};
 use crate::price::Lane;
 use crate::units::{Span, Usd};
 
-fn row(row: u64, prefix: Option<u32>) -> SyncRow {
+pub(super) fn row(row: u64, prefix: Option<u32>) -> SyncRow {
     SyncRow {
         row,
         worst: dollars(1),
@@ -22,7 +22,7 @@ fn row(row: u64, prefix: Option<u32>) -> SyncRow {
 }
 
 /// A bench with one sync shard whose rows were fetched; returns the rows that were sent at once.
-fn running(facts: Facts, rows: Vec<SyncRow>) -> (Bench, Vec<u64>) {
+pub(super) fn running(facts: Facts, rows: Vec<SyncRow>) -> (Bench, Vec<u64>) {
     let count = u32::try_from(rows.len()).unwrap();
     let mut bench = Bench::new(facts, vec![shard(0, Lane::Sync, count)]);
     assert_eq!(bench.wake(), [Act::Fetch(ShardNo(0), 0)]);
@@ -34,7 +34,7 @@ fn running(facts: Facts, rows: Vec<SyncRow>) -> (Bench, Vec<u64>) {
     (bench, sent)
 }
 
-fn sends(acts: &[Act]) -> Vec<u64> {
+pub(super) fn sends(acts: &[Act]) -> Vec<u64> {
     let sends = acts.iter().filter_map(|act| match act {
         Act::Send { row, .. } => Some(*row),
         _ => None,
@@ -42,7 +42,7 @@ fn sends(acts: &[Act]) -> Vec<u64> {
     sends.collect()
 }
 
-fn answer(bench: &mut Bench, row: u64, answer: RowAnswer) -> Vec<Act> {
+pub(super) fn answer(bench: &mut Bench, row: u64, answer: RowAnswer) -> Vec<Act> {
     bench.step(Event::RowAnswered {
         shard: ShardNo(0),
         row,
@@ -55,7 +55,7 @@ fn good(bench: &mut Bench, row: u64) -> Vec<Act> {
     answer(bench, row, message(StopReason::EndTurn, 7))
 }
 
-fn message(stop: StopReason, pico: i128) -> RowAnswer {
+pub(super) fn message(stop: StopReason, pico: i128) -> RowAnswer {
     let cost = Usd::from_pico(pico);
     let sums = Box::new(Tally {
         cost,

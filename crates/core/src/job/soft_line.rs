@@ -1,0 +1,216 @@
+//! The soft line of a budget: what a job is expected to come to, and whether more of it may begin.
+//!
+//! The hard budget counts the most that calls can cost, which may be many times what they do. The soft line
+//! counts what is expected, with a margin that what is under way exceeds once in a hundred times at the most
+//! (Hoeffding, for costs between nothing and the worst case of each row; economics.md, 2g). What is expected
+//! is a share of the worst case: as planned, and more and more as the rows so far have shown. These are
+//! estimates in floating point; none becomes money. Leaves out the hard budget (`budget`), and cuts no shard:
+//! what a batch holds must not depend on an estimate, or another disk could not find it again.
+
+use crate::job::event::Stop;
+use crate::job::machine::Machine;
+use crate::job::shard::{Shard, ShardNo, ShardState};
+use crate::price::Lane;
+use crate::units::Usd;
+
+/// The plan's share counts as much as so many rows.
+const ROWS_OF_THE_PLAN: f64 = 20.0;
+
+/// `ln(1/δ)/2` for δ = 1 %: half of `ln 100`.
+const HALF_LOG: f64 = std::f64::consts::LN_10;
+
+/// What is left below the line, in picodollars, and what is under way towards it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SoftRoom {
+    /// The line without what was spent.
+    left: f64,
+    /// What a row costs of its worst case, on average.
+    share: f64,
+    /// The worst cases of what is under way.
+    worst: f64,
+    /// The sum of their squares, row by row.
+    squares: f64,
+}
+
+impl SoftRoom {
+    fn of(left: Usd, share: f64) -> Self {
+        Self {
+            left: approx(left),
+            share,
+            worst: 0.0,
+            squares: 0.0,
+        }
+    }
+
+    /// So many rows are under way, which cost at most that together.
+    fn take(&mut self, worst: Usd, rows: u64) {
+        let worst = approx(worst);
+        self.worst += worst;
+        self.squares += worst * worst / approx_count(rows.max(1));
+    }
+
+    /// Takes more rows in, unless the line might then be crossed.
+    #[must_use]
+    pub(crate) fn admit(&mut self, worst: Usd, rows: u64) -> bool {
+        let mut with = *self;
+        with.take(worst, rows);
+        let expected = with.share * with.worst;
+        // No more than all of it can be paid, however few the rows.
+        let most = (expected + (HALF_LOG * with.squares).sqrt()).min(with.worst);
+        let fits = most <= with.left;
+        if fits {
+            *self = with;
+        }
+        fits
+    }
+}
+
+impl Machine {
+    /// What is left below the soft line; `None` without one.
+    pub(crate) fn soft_room(&self) -> Option<SoftRoom> {
+        let line = self.facts.soft_budget?;
+        let spent: Usd = self.shards.values().map(|l| self.spent_on(&l.shard)).sum();
+        let mut room = SoftRoom::of(line - spent - self.waste.cost, self.share());
+        for live in self.shards.values() {
+            let shard = &live.shard;
+            match &shard.state {
+                ShardState::Planned if live.busy && shard.lane == Lane::Batch => {
+                    room.take(shard.worst, u64::from(shard.rows.len()));
+                }
+                ShardState::Planned => {}
+                // Whether they were billed nobody knows; it is thought that they were.
+                ShardState::Settled(tally) => room.take(tally.unknown, tally.unknown_calls),
+                ShardState::Running => {
+                    let progress = self.sync.progress(shard.no);
+                    room.take(progress.unknown, progress.unknown_calls);
+                    for worst in self.sync.in_flight(shard.no) {
+                        room.take(worst, 1);
+                    }
+                }
+                _ => room.take(shard.worst, u64::from(shard.rows.len())),
+            }
+        }
+        Some(room)
+    }
+
+    /// Whether a batch would cross the soft line. It waits while something under way may turn out cheaper;
+    /// else the job stops.
+    pub(crate) fn crosses_soft_line(&mut self, no: ShardNo) -> bool {
+        let Some(mut room) = self.soft_room() else {
+            return false;
+        };
+        let shard = &self.live(no).shard;
+        let fits = room.admit(shard.worst, u64::from(shard.rows.len()));
+        if !fits {
+            self.stop_at_soft_line();
+        }
+        !fits
+    }
+
+    /// Nothing more may begin for now. If nothing is under way, that stays so.
+    pub(crate) fn stop_at_soft_line(&mut self) {
+        let coming =
+            |shard: &Shard| shard.lane == Lane::Batch && shard.state == ShardState::Planned;
+        let is_coming = self.shards.values().any(|l| l.busy && coming(&l.shard));
+        if is_coming || self.may_release() {
+            return;
+        }
+        let line = self.facts.soft_budget.expect("it is at the line");
+        let spent = self
+            .shards
+            .values()
+            .map(|l| self.spent_on(&l.shard))
+            .sum::<Usd>();
+        let spent = spent + self.waste.cost;
+        self.stop_for(Stop::SoftBudget { line, spent });
+    }
+
+    fn spent_on(&self, shard: &Shard) -> Usd {
+        match &shard.state {
+            ShardState::Settled(tally) => tally.cost,
+            ShardState::Running => self.sync.progress(shard.no).cost,
+            _ => Usd::ZERO,
+        }
+    }
+
+    /// What a row is expected to cost of its worst case.
+    fn share(&self) -> f64 {
+        let (mut rows, mut cost, mut worst) = (0.0, 0.0, 0.0);
+        for live in self.shards.values() {
+            let shard = &live.shard;
+            let done = match &shard.state {
+                ShardState::Settled(tally) => tally.outcomes.total(),
+                ShardState::Running => self.sync.progress(shard.no).outcomes.total(),
+                _ => continue,
+            };
+            let done = approx_count(done);
+            rows += done;
+            cost += approx(self.spent_on(shard));
+            worst += approx(shard.worst) * done / f64::from(shard.rows.len().max(1));
+        }
+        let shown = if worst > 0.0 { cost / worst } else { 1.0 };
+        let planned = self.facts.expected_share;
+        (planned * ROWS_OF_THE_PLAN + shown * rows) / (ROWS_OF_THE_PLAN + rows)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn approx(amount: Usd) -> f64 {
+    amount.pico() as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn approx_count(rows: u64) -> f64 {
+    rows as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn usd(pico: i128) -> Usd {
+        Usd::from_pico(pico)
+    }
+
+    #[test]
+    fn many_rows_need_little_more_than_what_is_expected() {
+        let share = 0.1;
+        // A thousand rows of 1,000 at the most: 100,000 are expected, and 48,000 are the margin.
+        for (left, fits) in [(149_000, true), (147_000, false)] {
+            assert_eq!(
+                SoftRoom::of(usd(left), share).admit(usd(1_000_000), 1_000),
+                fits
+            );
+        }
+        // One row of the same worst case can cost all of it.
+        assert!(!SoftRoom::of(usd(999_999), share).admit(usd(1_000_000), 1));
+        assert!(SoftRoom::of(usd(1_000_000), share).admit(usd(1_000_000), 1));
+    }
+
+    proptest! {
+        /// Costs of any kind, if they are of the expected mean: the line is crossed once in a hundred times at
+        /// the most.
+        #[test]
+        fn what_is_admitted_seldom_crosses_the_line(
+            share in 0.01f64..0.9,
+            rows in 1u64..400,
+            slack in 1.0f64..3.0,
+            mut dice in Just(()).prop_perturb(|(), dice| dice),
+        ) {
+            #[expect(clippy::cast_possible_truncation, reason = "a test")]
+            let left = usd((approx_count(rows) * 1_000.0 * share * slack) as i128);
+            let mut room = SoftRoom::of(left, share);
+            let admitted = (0..rows).take_while(|_| room.admit(usd(1_000), 1)).count();
+            // The widest costs of that mean: all or nothing.
+            let mut pays = || f64::from(dice.next_u32()) < share * f64::from(u32::MAX);
+            let crossed = (0..400)
+                .filter(|_| {
+                    let paid = (0..admitted).filter(|_| pays()).count();
+                    usd(1_000).times(paid as u64) > left
+                })
+                .count();
+            prop_assert!(crossed <= 16, "{crossed} of 400");
+        }
+    }
+}
