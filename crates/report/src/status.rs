@@ -242,7 +242,7 @@ fn money_table(view: &StatusView, width: usize) -> String {
     if let Some(soft) = view.soft_budget {
         let left = soft - spent - view.waste;
         rows.push(line(
-            "below the line",
+            "to go",
             left,
             &format!("until the soft line of {soft}"),
         ));
