@@ -22,5 +22,5 @@ pub use prices::prices_text;
 pub use purge::{PurgeLine, purge_text};
 pub use reconcile::{ReconcileView, reconcile_text};
 pub use replay::{CAUSES, ReplayLine, ReplayView, replay_text};
-pub use status::{ShardCount, StatusView, status_text};
+pub use status::{ShardCount, StatusView, Waits, status_text};
 pub use summary::{ReusedRows, Summary, summary_text};

@@ -42,10 +42,21 @@ pub struct StatusView {
     pub budget: Option<Usd>,
     /// What it should cost.
     pub soft_budget: Option<Usd>,
+    /// It waits for room in the upstream's queue.
+    pub waits: Option<Waits>,
     /// Since its creation.
     pub elapsed: Span,
     /// Time left until the deadline, negative once it has passed; `None` without one.
     pub slack: Option<Span>,
+}
+
+/// A job that waits for room in the upstream's queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// Rows of the batch that it wants to send.
+    pub rows: u64,
+    /// Jobs of this data directory that go first.
+    pub ahead: u64,
 }
 
 /// The shards of one role in one state.
@@ -83,6 +94,18 @@ pub fn status_text(view: &StatusView, width: usize) -> String {
     if !view.shards.is_empty() {
         out.push('\n');
         out.push_str(&shards_table(view, width));
+    }
+    if let Some(Waits { rows, ahead }) = view.waits {
+        let first = match ahead {
+            0 => "no job of this data directory goes first".to_owned(),
+            1 => "1 job goes first".to_owned(),
+            more => format!("{} jobs go first", count(more)),
+        };
+        let text = format!(
+            "A batch of {} waits for room in the API's queue; {first}.",
+            counted(rows, "row")
+        );
+        out.push_str(&paragraph(&text, 0, width));
     }
     for line in cache_so_far(view) {
         out.push_str(&paragraph(&line, 0, width));

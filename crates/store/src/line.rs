@@ -15,32 +15,43 @@ impl Store {
     /// # Errors
     /// If the store fails or an entry does not decode.
     pub fn waiters(&self, but: &JobId, now: Timestamp) -> Result<Vec<Waiter>, StoreError> {
+        let mut waiters = self.in_line(now)?;
+        waiters.retain(|waiter| waiter.turn.job != *but);
+        Ok(waiters)
+    }
+
+    /// The jobs that want to send a shard, as of `now`.
+    ///
+    /// # Errors
+    /// If the store fails or an entry does not decode.
+    pub fn in_line(&self, now: Timestamp) -> Result<Vec<Waiter>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
             "SELECT job, rows, phase, priority, deadline, at_work, created_at FROM in_line
-             WHERE job != ? AND abs(at - ?) < ? ORDER BY job",
+             WHERE abs(at - ?) < ? ORDER BY job",
         )?;
         let (now, fresh) = (now.as_micros(), WAITS_FOR.as_micros());
-        let rows = statement.query_map(params![but.as_str(), now, fresh], |row| {
-            let turn = Turn {
-                priority: row.get(3)?,
-                deadline: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
-                at_work: row.get::<_, u32>(5)?.into(),
-                created_at: Timestamp::from_micros(row.get(6)?),
-                job: but.clone(),
-            };
+        let rows = statement.query_map(params![now, fresh], |row| {
             let (job, phase): (String, String) = (row.get(0)?, row.get(2)?);
-            Ok((job, row.get::<_, u32>(1)?, phase, turn))
+            let turn = |job| {
+                Ok::<_, rusqlite::Error>(Turn {
+                    priority: row.get(3)?,
+                    deadline: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
+                    at_work: row.get::<_, u32>(5)?.into(),
+                    created_at: Timestamp::from_micros(row.get(6)?),
+                    job,
+                })
+            };
+            let turn = JobId::parse(&job).map(turn).transpose()?;
+            Ok((turn.ok_or(job), row.get::<_, u32>(1)?, phase))
         })?;
         rows.map(|row| {
-            let (job, rows, phase, turn) = row?;
-            let job = JobId::parse(&job).ok_or_else(|| damaged(&job))?;
+            let (turn, rows, phase) = row?;
             let named = Phase::ALL.into_iter().find(|s| s.as_str() == phase);
-            let phase = named.ok_or_else(|| damaged(&phase))?;
             Ok(Waiter {
-                turn: Turn { job, ..turn },
+                turn: turn.map_err(|job| damaged(&job))?,
                 rows: u64::from(rows),
-                phase,
+                phase: named.ok_or_else(|| damaged(&phase))?,
             })
         })
         .collect()

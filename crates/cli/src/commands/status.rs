@@ -1,10 +1,11 @@
 //! `offpeak status`: where a job's rows are, and its money.
 
 use offpeak_core::job::deletion::Deletions;
-use offpeak_core::job::shard::{Shard, ShardRole};
+use offpeak_core::job::queue::{Phase, Waiter};
+use offpeak_core::job::shard::{JobId, Shard, ShardRole};
 use offpeak_core::job::unmark::UnmarkedSum;
 use offpeak_core::units::Timestamp;
-use offpeak_report::{ShardCount, StatusView, status_text};
+use offpeak_report::{ShardCount, StatusView, Waits, status_text};
 use offpeak_store::{JobRecord, Store};
 use serde_json::json;
 
@@ -64,6 +65,7 @@ pub(crate) fn status(args: &StatusArgs, settings: &Settings) -> Result<Exit, Exp
         "deadline": deadline.map(|at| at.to_string()),
         "unknown_picousd": view.tally.unknown,
         "waste_picousd": view.waste,
+        "waits_for_room": view.waits.map(|waits| json!({ "rows": waits.rows, "jobs_ahead": waits.ahead })),
         "created_at": record.created_at.to_string(),
         "finished_at": record.finished_at.map(|at| at.to_string()),
         "input": standing.facts.input,
@@ -85,6 +87,7 @@ fn view(
 ) -> Result<StatusView, ExpectedError> {
     let ledger = store.ledger(&record.id)?;
     Ok(StatusView {
+        waits: waits(&store.in_line(now)?, &record.id),
         name: record.name.clone(),
         job: record.id.clone(),
         state: state(record, &standing.facts).to_owned(),
@@ -107,6 +110,20 @@ fn view(
         slack: (standing.facts.limits)
             .deadline_at(record.created_at)
             .map(|deadline| deadline - now),
+    })
+}
+
+/// Whether the job waits for room in the upstream's queue, if it said so shortly before.
+fn waits(in_line: &[Waiter], job: &JobId) -> Option<Waits> {
+    let waiting = |waiter: &&Waiter| waiter.phase == Phase::Waiting;
+    let own = in_line
+        .iter()
+        .filter(waiting)
+        .find(|w| w.turn.job == *job)?;
+    let ahead = in_line.iter().filter(|other| other.turn < own.turn);
+    Some(Waits {
+        rows: own.rows,
+        ahead: ahead.map(|_| 1).sum(),
     })
 }
 

@@ -287,21 +287,20 @@ fn a_soft_line_stops_before_it_is_crossed_and_a_higher_one_goes_on() {
         let mut lives = 0;
         let manifest = loop {
             lives += 1;
-            match lab.live(None) {
-                Life::Finished(manifest) => break manifest,
-                Life::Ended(end) => match *end {
-                    RunEnd::Stopped {
-                        stop: Stop::SoftBudget { line: at, spent },
-                        ..
-                    } => {
-                        assert_eq!(spent, lab.bill(), "everything is at home");
-                        assert!(spent <= at, "{spent} of {at}");
-                        lab.spec.soft_budget = Some(at + at);
-                    }
-                    other => panic!("{other:?}"),
-                },
-                other => panic!("{other:?}"),
+            let life = lab.live(None);
+            if let Life::Finished(manifest) = life {
+                break manifest;
             }
+            let RunEnd::Stopped {
+                stop: Stop::SoftBudget { line, spent },
+                ..
+            } = ended(life)
+            else {
+                panic!("only the line stops it");
+            };
+            assert_eq!(spent, lab.bill(), "everything is at home");
+            assert!(spent <= line, "{spent} of {line}");
+            lab.spec.soft_budget = Some(line + line);
             assert!(lives < 10, "it goes round in circles");
         };
         assert!(lives > 1, "the line was crossed at once");

@@ -4,7 +4,7 @@ use offpeak_core::job::outcome::{OutcomeClass, Outcomes, Tally};
 use offpeak_core::job::unmark::{Unmarked, UnmarkedSum};
 use offpeak_core::plan::{HitRate, Route};
 use offpeak_core::units::{Span, Usd};
-use offpeak_report::{ShardCount, StatusView, status_text};
+use offpeak_report::{ShardCount, StatusView, Waits, status_text};
 
 use crate::{at_both_widths, job, usd};
 
@@ -62,6 +62,10 @@ fn a_job_under_way() {
         purged_at: None,
         budget: Some(usd("5")),
         soft_budget: Some(usd("2.5")),
+        waits: Some(Waits {
+            rows: 933,
+            ahead: 1,
+        }),
         elapsed: Span::from_secs(4_000),
         slack: Some(Span::from_secs(24_800)),
     };

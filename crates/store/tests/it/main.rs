@@ -392,6 +392,7 @@ fn those_that_wait_for_room_see_each_other_for_as_long_as_they_say_so() {
     let fresh = at(9) + WAITS_FOR;
     assert_eq!(seen(2, at(9)), [waiter(Some(at(77)))]);
     assert_eq!(seen(1, at(9)), []);
+    assert_eq!(fixture.store.in_line(at(9)).unwrap(), seen(2, at(9)));
     // Its process is gone, or the clock was set.
     assert_eq!(seen(2, fresh), []);
     assert_eq!(seen(2, at(9 - WAITS_FOR.as_micros())), []);
