@@ -433,6 +433,7 @@ fn fetch_rows(
                 .get(&reference.row)
                 .copied()
                 .unwrap_or(reference.attempts),
+            blame: recovered.blame(reference.row),
         });
         fetched.references.push(reference);
     }

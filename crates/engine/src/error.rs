@@ -86,7 +86,7 @@ pub enum EngineError {
     },
     /// The rows' input cannot be bounded, and there is a budget.
     #[error(
-        "{}, line {line}: the cost of this row has no upper bound ({why}), so a hard budget cannot be kept",
+        "{}, line {line}: the cost of this row has no upper bound ({why}), so neither a budget nor a soft line can be kept",
         path.display()
     )]
     Unbounded {
@@ -295,7 +295,7 @@ impl EngineError {
                  `limits.zero_data_retention` out"
                     .to_owned()
             }
-            Self::Unbounded { .. } => "leave the budget out, or take such rows out".to_owned(),
+            Self::Unbounded { .. } => "leave the budget and the soft line out, or take such rows out".to_owned(),
         }
     }
 

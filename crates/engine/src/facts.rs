@@ -43,6 +43,9 @@ pub struct JobFacts {
     /// What a row is expected to cost of its worst case; of a job that an earlier version made, all of it.
     #[serde(default = "all_of_it")]
     pub expected_share: f64,
+    /// Most that the dearest row can cost as a call; nothing in a job that an earlier version made.
+    #[serde(default)]
+    pub dearest: Usd,
     /// The date of the price book.
     pub prices_as_of: String,
     /// The input.

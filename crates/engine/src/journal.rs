@@ -47,8 +47,15 @@ pub enum Record {
         /// The answer's body, byte for byte.
         body: Vec<u8>,
     },
-    /// It was sent, and its answer is lost: it may have been billed.
+    /// It was sent, and the process died before it knew more: it may have been billed.
     Unknown {
+        /// The row.
+        row: u64,
+        /// Most that this try can have cost.
+        held: Usd,
+    },
+    /// It was sent, and its answer was lost on the way: it may have been billed.
+    Lost {
         /// The row.
         row: u64,
         /// Most that this try can have cost.
@@ -69,6 +76,7 @@ impl Record {
             Self::Sent { row, .. }
             | Self::Answered { row, .. }
             | Self::Unknown { row, .. }
+            | Self::Lost { row, .. }
             | Self::NotSent { row } => *row,
         }
     }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::thread;
 
 use offpeak_core::job::event::RowAnswer;
-use offpeak_core::job::outcome::Tally;
-use offpeak_core::job::retry::{Finding, Judgement, concerns_the_lane, judge};
+use offpeak_core::job::outcome::{OutcomeClass, Tally};
+use offpeak_core::job::retry::{Blame, Finding, Judgement, concerns_the_lane, judge};
 use offpeak_core::job::shard::{Shard, ShardNo, ShardState};
 use offpeak_core::price::Book;
 use offpeak_core::units::Usd;
 
-use offpeak_wire::error::Billing;
+use offpeak_wire::error::{Billing, ErrorKind};
 
 use crate::error::EngineError;
 use crate::journal::{Journal, JournalError, Record, replay};
@@ -30,6 +30,20 @@ pub(crate) struct Recovered {
     pub(crate) done: BTreeSet<u64>,
     /// Attempts used by the others.
     pub(crate) attempts: BTreeMap<u64, u16>,
+    /// Failures of which it is not clear whether they are the row's own, of rows that may have been billed.
+    blame: BTreeMap<u64, Blame>,
+    /// Rows that went through.
+    passed: u64,
+    /// Rows that had all their tries, unless they are sent again: the lane may have seen it otherwise.
+    exhausted: BTreeSet<u64>,
+}
+
+impl Recovered {
+    /// Failures of a row of which it is not clear whose they are.
+    pub(crate) fn blame(&self, row: u64) -> Blame {
+        let blame = self.blame.get(&row).copied().unwrap_or_default();
+        blame.carried_over()
+    }
 }
 
 /// Reads the journals of running shards, at the same time, and then closes what was left open in each.
@@ -106,6 +120,7 @@ impl Read {
             }
         });
         let end = replayed.map_err(|e| EngineError::journal(&e))?;
+        found.end();
         match failed {
             Some(error) => Err(error),
             None => Ok(Self { found, open, end }),
@@ -160,6 +175,7 @@ impl Recovered {
     ) -> Result<(), EngineError> {
         match record {
             Record::Sent { row, held, .. } => {
+                self.exhausted.remove(&row);
                 open.insert(row, held);
             }
             Record::NotSent { row } => {
@@ -168,6 +184,13 @@ impl Recovered {
             Record::Unknown { row, held } => {
                 open.remove(&row);
                 self.hold_unknown(held);
+            }
+            Record::Lost { row, held } => {
+                open.remove(&row);
+                self.hold_unknown(held);
+                if let Some(reference) = references.get(&row) {
+                    self.not_answered(row, reference.attempts, ErrorKind::Unknown);
+                }
             }
             Record::Answered {
                 row,
@@ -195,33 +218,69 @@ impl Recovered {
 
     fn answered(&mut self, row: u64, used_before: u16, held: Usd, answer: &RowAnswer) {
         let used = self.attempts.get(&row).copied().unwrap_or(used_before);
-        if let RowAnswer::Error { kind, .. } = answer
-            && kind.billing() == Billing::Possible
-        {
-            self.hold_unknown(held);
-        }
         let finding = match answer {
             RowAnswer::Message { stop, sums } => {
+                self.passed += 1;
                 self.tally.add(sums);
                 Finding::Message(stop.clone())
             }
             RowAnswer::Unreadable => {
+                self.passed += 1;
                 self.hold_unknown(held);
                 Finding::Unreadable
             }
+            RowAnswer::Error { kind, .. } if kind.billing() == Billing::Possible => {
+                self.hold_unknown(held);
+                self.not_answered(row, used_before, *kind);
+                return;
+            }
             // What concerned the lane then says nothing about the row now.
             RowAnswer::Error { kind, .. } if concerns_the_lane(*kind) => return,
-            RowAnswer::Error { kind, .. } => {
-                self.attempts.insert(row, used + 1);
-                Finding::Error(*kind)
-            }
+            RowAnswer::Error { kind, .. } => Finding::Error(*kind),
             RowAnswer::Lost { .. } => return,
         };
-        if let Judgement::Final(class) = judge(&finding, used)
-            && self.done.insert(row)
-        {
+        self.judged(row, &finding, used);
+    }
+
+    /// A call that may have been billed was not answered, and the lane has judged as is judged here.
+    fn not_answered(&mut self, row: u64, used_before: u16, kind: ErrorKind) {
+        if !self.blame.entry(row).or_default().unanswered(self.passed) {
+            return;
+        }
+        let used = self.attempts.get(&row).copied().unwrap_or(used_before);
+        match judge(&Finding::Error(kind), used) {
+            Judgement::Final(_) => {
+                self.exhausted.insert(row);
+            }
+            Judgement::Again(_) => {
+                self.attempts.insert(row, used + 1);
+            }
+            Judgement::Stop(_) => {}
+        }
+    }
+
+    /// All records were read.
+    fn end(&mut self) {
+        for row in std::mem::take(&mut self.exhausted) {
+            self.is_done(row, OutcomeClass::Exhausted);
+        }
+    }
+
+    fn is_done(&mut self, row: u64, class: OutcomeClass) {
+        if self.done.insert(row) {
             self.tally.outcomes.count(class);
             self.tally.attempts += 1;
+        }
+    }
+
+    fn judged(&mut self, row: u64, finding: &Finding, used: u16) {
+        match judge(finding, used) {
+            Judgement::Final(class) => self.is_done(row, class),
+            Judgement::Again(_) => {
+                self.attempts.insert(row, used + 1);
+            }
+            // The account was at fault.
+            Judgement::Stop(_) => {}
         }
     }
 

@@ -128,6 +128,7 @@ impl<'a> Driver<'a> {
             budget: job.settings.budget,
             soft_budget: job.settings.soft_budget,
             expected_share: job.facts.expected_share,
+            dearest: job.facts.dearest,
             scout: job.scout,
             past_guard: job.settings.past_guard,
             expired_to_sync: job.settings.expired_to_sync,

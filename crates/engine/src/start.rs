@@ -476,6 +476,9 @@ impl FreshJob {
             reasons: Vec::new(),
             planned_usd_estimate: 0.0,
             expected_share: 1.0,
+            dearest: ingested
+                .dearest
+                .map_or_else(Default::default, |(_, worst)| worst),
             prices_as_of: engine.book.as_of().to_string(),
             input: spec.source.input,
             input_digest: hex(&ingested.input_digest),

@@ -75,7 +75,7 @@ pub(crate) async fn call(
         }
         Err(sent) => {
             let record = match sent {
-                Sent::Whole => Record::Unknown { row, held },
+                Sent::Whole => Record::Lost { row, held },
                 Sent::Nothing | Sent::Part => Record::NotSent { row },
             };
             journal.append(shard, record).await?;

@@ -8,6 +8,7 @@ use offpeak_wire::message::StopReason;
 use crate::job::account::Account;
 use crate::job::outcome::Tally;
 use crate::job::queue::{QueueSeen, Waiter};
+use crate::job::retry::Blame;
 use crate::job::shard::{RowRange, Shard, ShardNo, Upstream};
 use crate::job::speed::Limits;
 use crate::plan::evidence::Observed;
@@ -355,6 +356,8 @@ pub struct SyncRow {
     pub prefixes: Vec<u32>,
     /// Attempts it has used up.
     pub attempts: u16,
+    /// Failures of which it is not clear whose they are.
+    pub blame: Blame,
 }
 
 /// The answer to a synchronous call.

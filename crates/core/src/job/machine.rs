@@ -38,6 +38,8 @@ pub struct Facts {
     pub soft_budget: Option<Usd>,
     /// What a row is expected to cost of its worst case, as planned.
     pub expected_share: f64,
+    /// Most that the dearest row can cost as a call.
+    pub dearest: Usd,
     /// Whether batches of an earlier life of this job may be upstream: the data directory is new.
     pub scout: bool,
     /// The user saw what the guard saw and wants to go on.

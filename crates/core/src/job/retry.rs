@@ -21,6 +21,48 @@ pub const BACKOFF_BASE: Span = Span::from_secs(1);
 /// Longest backoff; a `retry-after` of the server may be longer and is obeyed.
 pub const BACKOFF_CAP: Span = Span::from_secs(60);
 
+/// Failures of a row in a row after which it is blamed for them even if no other row went through.
+const BLAMED_AFTER: u16 = 10;
+
+/// Failures of a row of which it is not clear whether they are its own or the upstream's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Blame {
+    failures: u16,
+    /// How many rows had gone through at the last one.
+    passed: u64,
+    /// One that may have been billed was its own.
+    own: bool,
+}
+
+impl Blame {
+    /// The same, where rows that go through are counted from 0 again.
+    #[must_use]
+    pub fn carried_over(self) -> Self {
+        Self { passed: 0, ..self }
+    }
+
+    /// It failed again, when so many rows had gone through. Whether it is the row's own failure, which uses an
+    /// attempt: because other rows passed since it failed before, or because it has failed so often.
+    pub fn failed(&mut self, passed: u64) -> bool {
+        let others_pass = self.failures > 0 && passed > self.passed;
+        self.failures = self.failures.saturating_add(1);
+        self.passed = passed;
+        others_pass || self.failures >= BLAMED_AFTER
+    }
+
+    /// The same of a failure that may have been billed: once such a one was the row's own, all that follow are.
+    pub fn unanswered(&mut self, passed: u64) -> bool {
+        self.own |= self.failed(passed);
+        self.own
+    }
+
+    /// How often it failed.
+    #[must_use]
+    pub fn failures(self) -> u16 {
+        self.failures
+    }
+}
+
 /// What an attempt at a row came back with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {

@@ -12,7 +12,7 @@ use crate::job::event::{Act, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::machine::{Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::pace::{Dice, Pause, RetryBudget, Window};
-use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
+use crate::job::retry::{Again, Blame, Finding, Judgement, backoff, concerns_the_lane, judge};
 use crate::job::settlement::{GUARD_FIRST, GUARD_PERCENT};
 use crate::job::shard::{ShardNo, ShardState};
 use crate::job::speed::{Limits, Speed};
@@ -26,11 +26,8 @@ const OPEN_SHARDS: usize = 2;
 /// A prefix counts as warm this long after its last use: the 5-minute lifetime less a margin.
 const WARM: Span = Span::from_secs(270);
 
-/// Server errors in a row after which a row is blamed for them even if no other row went through.
-const BLAMED_AFTER: u16 = 10;
-
 /// Calls one after the other that may have been billed and were not answered, after which the job stops
-/// rather than pay for more of them: about eight minutes of pauses.
+/// rather than pay for more of them.
 const UNANSWERED_MAX: u16 = 20;
 
 /// The guard looks at no answer after this one.
@@ -93,9 +90,7 @@ struct Queued {
     shard: ShardNo,
     row: SyncRow,
     retry: bool,
-    /// Server errors it met in a row, and how many rows had gone through at the last one.
-    blamed: u16,
-    successes_seen: u64,
+    blame: Blame,
 }
 
 #[derive(Debug)]
@@ -192,10 +187,9 @@ impl SyncLane {
             let retry = row.attempts > 0;
             Queued {
                 shard: no,
+                blame: row.blame,
                 row,
                 retry,
-                blamed: 0,
-                successes_seen: 0,
             }
         }));
     }
@@ -271,12 +265,16 @@ impl SyncLane {
                 if kind.billing() == Billing::Possible {
                     self.hold_unknown(no, queued.row.worst);
                     self.is_unanswered(now, sent_at);
-                }
-                if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
+                    if !queued.blame.unanswered(self.successes) {
+                        // Whether any row is answered, another one can tell better.
+                        self.goes_again(now, queued, kind, retry_after, dice);
+                        return self.answers_nothing();
+                    }
+                } else if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
                     self.pause.failed(now, retry_after, dice);
                     self.window.refused(now);
                     self.ready.push_front(queued);
-                    return self.answers_nothing();
+                    return None;
                 }
                 match judge(&Finding::Error(kind), queued.row.attempts) {
                     Judgement::Final(class) => self.done(no, class, &message),
@@ -326,13 +324,29 @@ impl SyncLane {
     /// A server error is the lane's trouble, until other rows pass where this one fails, or until
     /// it has failed very often.
     fn is_to_blame(&self, queued: &mut Queued, kind: ErrorKind) -> bool {
-        if matches!(kind, ErrorKind::RateLimit | ErrorKind::Overloaded) {
-            return false;
+        let says_so = matches!(kind, ErrorKind::RateLimit | ErrorKind::Overloaded);
+        !says_so && queued.blame.failed(self.successes)
+    }
+
+    /// A row that may have been billed, was not answered, and is not to blame: it waits behind the others.
+    fn goes_again(
+        &mut self,
+        now: Timestamp,
+        mut queued: Queued,
+        kind: ErrorKind,
+        retry_after: Option<Span>,
+        dice: Dice<'_>,
+    ) {
+        if concerns_the_lane(kind) {
+            self.pause.failed(now, retry_after, dice);
+            self.window.refused(now);
+            self.ready.push_back(queued);
+        } else {
+            queued.retry = true;
+            let failures = u32::from(queued.blame.failures());
+            let at = now + backoff(retry_after, failures, dice());
+            self.waiting.push((at, queued));
         }
-        let others_pass = queued.blamed > 0 && self.successes > queued.successes_seen;
-        queued.blamed += 1;
-        queued.successes_seen = self.successes;
-        others_pass || queued.blamed >= BLAMED_AFTER
     }
 
     fn went_through(&mut self) {
@@ -384,7 +398,11 @@ impl SyncLane {
     fn next_row(&mut self, now: Timestamp) -> Option<Queued> {
         while let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now) {
             let (_, queued) = self.waiting.swap_remove(at);
-            self.ready.push_front(queued);
+            if self.unanswered.is_some() {
+                self.ready.push_back(queued);
+            } else {
+                self.ready.push_front(queued);
+            }
         }
         let position = (0..self.ready.len()).find(|at| self.may_go(&self.ready[*at], now))?;
         if self.ready[position].retry
@@ -483,7 +501,10 @@ impl Machine {
                 return;
             };
             let worst = queued.row.worst;
-            if soft_room.as_mut().is_some_and(|soft| !soft.admit(worst, 1)) {
+            if soft_room
+                .as_mut()
+                .is_some_and(|soft| !soft.admit(worst, worst))
+            {
                 self.sync.ready.push_front(queued);
                 self.stop_at_soft_line();
                 return;
@@ -501,7 +522,9 @@ impl Machine {
             }
             self.send(now, queued, out);
         }
-        let busy = !watched && !self.sync.ready.is_empty();
+        // One call at a time is not how fast the lane can be.
+        let held_back = watched || self.sync.unanswered.is_some();
+        let busy = !held_back && !self.sync.ready.is_empty();
         self.sync.speed.is_busy(now, busy);
     }
 

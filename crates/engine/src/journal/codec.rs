@@ -23,6 +23,7 @@ const SENT: u8 = 1;
 const ANSWERED: u8 = 2;
 const UNKNOWN: u8 = 3;
 const NOT_SENT: u8 = 4;
+const LOST: u8 = 5;
 
 /// A record's head whose length can be believed.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +83,9 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
             out.extend_from_slice(&status.to_le_bytes());
             out.extend_from_slice(body);
         }
-        Record::Unknown { row, held } => {
-            out.push(UNKNOWN);
+        Record::Unknown { row, held } | Record::Lost { row, held } => {
+            let lost = matches!(record, Record::Lost { .. });
+            out.push(if lost { LOST } else { UNKNOWN });
             out.extend_from_slice(&row.to_le_bytes());
             out.extend_from_slice(&held.pico().to_le_bytes());
         }
@@ -124,6 +126,10 @@ pub(super) fn decode(payload: &[u8]) -> Option<Record> {
             body: std::mem::take(&mut fields.0).to_vec(),
         },
         UNKNOWN => Record::Unknown {
+            row,
+            held: fields.money()?,
+        },
+        LOST => Record::Lost {
             row,
             held: fields.money()?,
         },

@@ -28,7 +28,8 @@ fn record() -> impl Strategy<Value = Record> {
                 status,
                 body
             }),
-        (any::<u64>(), held).prop_map(|(row, held)| Record::Unknown { row, held }),
+        (any::<u64>(), held.clone()).prop_map(|(row, held)| Record::Unknown { row, held }),
+        (any::<u64>(), held).prop_map(|(row, held)| Record::Lost { row, held }),
         any::<u64>().prop_map(|row| Record::NotSent { row }),
     ]
 }

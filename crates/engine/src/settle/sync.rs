@@ -127,6 +127,12 @@ impl RowState {
             }
             Record::Unknown { held, .. } => {
                 self.tries += 1;
+                self.forget_failure();
+                self.open = None;
+                self.hold(*held);
+            }
+            Record::Lost { held, .. } => {
+                self.tries += 1;
                 self.open = None;
                 self.hold(*held);
                 self.is_last(offset, LastKind::Lost);

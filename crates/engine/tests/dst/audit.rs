@@ -19,6 +19,13 @@ use crate::case::Case;
 use crate::course::Course;
 use crate::disk;
 
+/// Most calls of a row that may be billed and not answered: at most four where others pass, and twelve where it is
+/// the only one.
+const TRIES: u64 = 12;
+
+/// Calls in flight that a crash can lose, and those without an answer after which a job stops.
+const LOST_IN_A_LIFE: u64 = 128 + 20;
+
 /// A crash so shortly before a deadline excuses a job that is late, in microseconds.
 const LAST_MINUTES: i64 = 5 * 60_000_000;
 
@@ -172,6 +179,12 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             let pico: i128 = pico.map_or(0, |pico| pico.parse().unwrap());
             cost += pico;
             let Some(id) = line["message"]["id"].as_str() else {
+                if line["status"] == "exhausted"
+                    && manifest.unknown_calls == 0
+                    && line["cost_picousd"].is_null()
+                {
+                    wrong.push(format!("{at}: no cost, and no call of unknown outcome"));
+                }
                 if pico != 0 {
                     wrong.push(format!("{at}: no answer, and a price of {pico}"));
                 }
@@ -255,6 +268,14 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             Some(row) => wrong.push(format!("{id} of {row:?} was billed and is in no output")),
             None => lost_calls += 1,
         }
+    }
+    let rows: u64 = case.jobs.iter().map(|job| job.texts.len() as u64).sum();
+    let jobs = case.jobs.len() as u64;
+    if lost_calls > TRIES * rows + LOST_IN_A_LIFE * jobs * course.lives as u64 {
+        wrong.push(format!(
+            "{lost_calls} calls are paid and not answered, of {rows} rows in {} lives",
+            course.lives
+        ));
     }
     if total != known + lost_pico {
         wrong.push(format!(

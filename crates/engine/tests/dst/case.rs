@@ -176,14 +176,15 @@ impl Case {
         let jobs = jobs.iter().map(|job| {
             let (rows, budget) = (job.texts.len(), job.budget);
             format!(
-                "{rows} rows {:?} probe {:?} past guard {} budget {budget:?} follows {:?}",
-                job.need, job.probe, job.past_guard, job.follows
+                "{rows} rows {:?} probe {:?} past guard {} budget {budget:?} soft {:?} follows {:?}",
+                job.need, job.probe, job.past_guard, job.soft_budget, job.follows
             )
         });
         format!(
-            "{:?}, create works: {}, faults {:?} {:?}\n{}\n{lives:?}",
+            "{:?}, create works: {}, loses answers: {}, faults {:?} {:?}\n{}\n{lives:?}",
             config.profile,
             self.create_works,
+            self.loses_answers,
             config.faults.rows,
             config.faults.results,
             jobs.collect::<Vec<_>>().join("\n"),

@@ -79,6 +79,8 @@ pub(crate) struct Course {
     pub(crate) restores: u64,
     /// Stops of jobs, for the budget or for what the first answers said.
     pub(crate) stops: u64,
+    /// Those of them for the soft line.
+    pub(crate) soft_stops: u64,
     /// Moments at which more had been billed than the budget allowed: bill and budget.
     pub(crate) overspent: Vec<(Usd, Usd)>,
     /// Digest of everything that has to be the same when the seed runs again.
@@ -151,7 +153,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         digest: blake3::Hasher::new(),
         restores: 0,
     };
-    let (mut lives, mut crashes, mut stops) = (0, 0, 0);
+    let (mut lives, mut crashes, mut stops, mut soft_stops) = (0, 0, 0, 0);
     let mut overspent = Vec::new();
     let mut crashed_at = Vec::new();
     while state.finished.iter().any(Option::is_none) && lives < LIVES_MAX {
@@ -176,6 +178,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
                 }
                 JobEnd::Stopped(stop) => {
                     stops += 1;
+                    soft_stops += u64::from(matches!(stop, Stop::SoftBudget { .. }));
                     state.answer(job, &stop);
                 }
             }
@@ -210,6 +213,7 @@ pub(crate) fn course(case: &Case, sabotage: Sabotage) -> Course {
         crashed_at,
         restores: state.restores,
         stops,
+        soft_stops,
         overspent,
         digest,
     }

@@ -11,6 +11,7 @@ use crate::job::event::{
 };
 use crate::job::outcome::OutcomeClass::{Refused, Succeeded};
 use crate::job::outcome::Tally;
+use crate::job::retry::Blame;
 use crate::job::shard::{ShardNo, ShardState};
 use crate::job::{Facts, Status};
 use crate::price::Lane;
@@ -339,6 +340,7 @@ fn a_rate_limit_of_the_batches_holds_no_call_back() {
         worst: dollars(1),
         prefixes: Vec::new(),
         attempts: 0,
+        blame: Blame::default(),
     }];
     let acts = bench.step(Event::Fetched {
         shard: ShardNo(1),

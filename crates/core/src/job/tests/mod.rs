@@ -52,6 +52,7 @@ fn facts() -> Facts {
         budget: None,
         soft_budget: None,
         expected_share: 0.1,
+        dearest: dollars(2),
         scout: false,
         past_guard: false,
         expired_to_sync: false,

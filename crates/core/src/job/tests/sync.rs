@@ -6,6 +6,7 @@ use offpeak_wire::message::StopReason;
 use super::{Bench, dollars, facts, shard};
 use crate::job::event::{Act, Event, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::outcome::Tally;
+use crate::job::retry::Blame;
 use crate::job::shard::ShardNo;
 use crate::job::speed::{Allowance, Limits};
 use crate::job::{Facts, Status};
@@ -18,6 +19,7 @@ pub(super) fn row(row: u64, prefix: Option<u32>) -> SyncRow {
         worst: dollars(1),
         prefixes: prefix.into_iter().collect(),
         attempts: 0,
+        blame: Blame::default(),
     }
 }
 
@@ -284,6 +286,33 @@ fn an_upstream_that_takes_calls_and_answers_none_stops_the_job() {
         assert_eq!(calls, together + 19);
         let calls = u64::try_from(calls).unwrap();
         assert_eq!(bench.status(), Status::Stopped(Stop::Unanswered { calls }));
+    }
+}
+
+#[test]
+fn rows_at_the_head_that_are_never_answered_do_not_stop_those_behind_them() {
+    for unanswered in [lost, || error(ErrorKind::Timeout)] {
+        let (mut bench, mut flying) = running(facts(), (0..100).map(|n| row(n, None)).collect());
+        let mut tries = [0; 8];
+        let mut settled = false;
+        while !settled {
+            flying.extend(sends(&bench.pass(if flying.is_empty() { 61 } else { 1 })));
+            let Some(next) = flying.pop() else { continue };
+            let acts = match usize::try_from(next) {
+                Ok(of @ 0..8) => {
+                    tries[of] += 1;
+                    answer(&mut bench, next, unanswered())
+                }
+                _ => good(&mut bench, next),
+            };
+            assert_eq!(bench.status(), Status::Going);
+            settled = acts == [Act::Settle(ShardNo(0))];
+            flying.extend(sends(&acts));
+        }
+        assert!(
+            tries.iter().all(|tries| (3..=4).contains(tries)),
+            "{tries:?}"
+        );
     }
 }
 

@@ -4,7 +4,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use std::sync::Arc;
+
+use offpeak_core::job::retry::Blame;
+
 use crate::journal::{Journal, Record};
+use crate::recover::{Recovered, recover};
 
 fn sent(row: u64) -> Record {
     Record::Sent {
@@ -21,6 +26,13 @@ fn answered(row: u64, status: u16, body: &str) -> Record {
         at: at(),
         status,
         body: body.as_bytes().to_vec(),
+    }
+}
+
+fn lost(row: u64) -> Record {
+    Record::Lost {
+        row,
+        held: Usd::from_pico(500),
     }
 }
 
@@ -71,6 +83,12 @@ fn fates() -> Vec<Fate> {
         ),
         (
             "answered after a lost answer",
+            vec![sent(0), lost(0), sent(0), answered(0, 200, &good)],
+            ("succeeded", Some("1000000"), 2),
+            500,
+        ),
+        (
+            "answered after a crash",
             vec![sent(0), unknown(0), sent(0), answered(0, 200, &good)],
             ("succeeded", Some("1000000"), 2),
             500,
@@ -175,7 +193,7 @@ fn a_row_that_is_not_finished_is_an_error_unless_the_job_was_given_up() {
 
 #[test]
 fn a_row_whose_answers_were_all_lost_is_exhausted_and_names_no_cost() {
-    let tries = vec![[sent(0), unknown(0)]; 3].concat();
+    let tries = vec![[sent(0), lost(0)]; 3].concat();
     let job = Job::of(1);
     let tally = job.settle_journal(&tries).unwrap().tally;
     let line = &job.lines()[0];
@@ -194,8 +212,12 @@ fn a_row_whose_answers_were_all_lost_is_exhausted_and_names_no_cost() {
         "{message}"
     );
 
-    // A try without an end, or one that never left, is not the last of a row that has ended.
-    for last in [vec![sent(0)], vec![sent(0), Record::NotSent { row: 0 }]] {
+    // A try without an end, one that never left, or one that a crash ended, is not the last of such a row.
+    for last in [
+        vec![sent(0)],
+        vec![sent(0), Record::NotSent { row: 0 }],
+        vec![sent(0), unknown(0)],
+    ] {
         let error = Job::of(1)
             .settle_journal(&[tries.clone(), last].concat())
             .unwrap_err();
@@ -204,6 +226,64 @@ fn a_row_whose_answers_were_all_lost_is_exhausted_and_names_no_cost() {
             "{error}"
         );
     }
+}
+
+impl Job {
+    /// What the next process knows of its rows.
+    fn recovered(&self, records: &[Record]) -> Arc<Recovered> {
+        let mut shard = self.shard(0, Lane::Sync, 0..self.refs.len());
+        shard.state = ShardState::Running;
+        let mut journal = Journal::open(&self.spool, shard.no).unwrap();
+        journal.append(records).unwrap();
+        let found = recover(&self.spool, &[&shard], Book::embedded(), &self.models).unwrap();
+        Arc::clone(&found[&shard.no])
+    }
+}
+
+/// One row is lost again and again, while others pass.
+fn lost_where_others_pass() -> Vec<Record> {
+    let passes = |row| [sent(row), answered(row, 200, &message("end_turn", 1, 1))];
+    let mut records = [sent(0), lost(0)].to_vec();
+    for row in 1..4 {
+        records.extend(passes(row));
+        records.extend([sent(0), lost(0)]);
+    }
+    records
+}
+
+#[test]
+fn a_row_that_had_all_its_tries_has_had_them_for_the_next_process_too() {
+    let mut records = lost_where_others_pass();
+    let job = Job::of(4);
+    let found = job.recovered(&records);
+    assert!(found.done.contains(&0), "{found:?}");
+    assert_eq!(found.tally.outcomes.of(OutcomeClass::Exhausted), 1);
+    let tally = job.settle_journal(&[]).unwrap().tally;
+    assert_eq!(tally.outcomes, found.tally.outcomes);
+    assert_eq!(tally.unknown, found.tally.unknown);
+
+    // It was sent again all the same, so the lane had seen it otherwise.
+    records.push(sent(0));
+    let job = Job::of(4);
+    assert!(!job.recovered(&records).done.contains(&0));
+    let error = job.settle_journal(&[]).unwrap_err();
+    assert!(
+        matches!(error, SettleError::Unfinished { row: 0 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn crashes_and_errors_of_the_account_use_no_try_of_a_row() {
+    let refused = answered(0, 401, &error("authentication_error"));
+    let crashes = vec![[sent(0), unknown(0), sent(0), refused]; 5].concat();
+    let found = Job::of(1).recovered(&crashes);
+    assert_eq!(
+        (found.done.len(), found.attempts.len()),
+        (0, 0),
+        "{found:?}"
+    );
+    assert_eq!(found.blame(0), Blame::default());
 }
 
 #[test]
@@ -279,6 +359,7 @@ fn moved(record: Record, to: u64) -> Record {
             body,
         },
         Record::Unknown { held, .. } => Record::Unknown { row: to, held },
+        Record::Lost { held, .. } => Record::Lost { row: to, held },
         Record::NotSent { .. } => Record::NotSent { row: to },
     }
 }
