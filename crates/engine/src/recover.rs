@@ -32,8 +32,6 @@ pub(crate) struct Recovered {
     pub(crate) attempts: BTreeMap<u64, u16>,
     /// Failures of which it is not clear whether they are the row's own, of rows that may have been billed.
     blame: BTreeMap<u64, Blame>,
-    /// Rows that went through.
-    passed: u64,
     /// Rows that had all their tries, unless they are sent again: the lane may have seen it otherwise.
     exhausted: BTreeSet<u64>,
 }
@@ -41,8 +39,7 @@ pub(crate) struct Recovered {
 impl Recovered {
     /// Failures of a row of which it is not clear whose they are.
     pub(crate) fn blame(&self, row: u64) -> Blame {
-        let blame = self.blame.get(&row).copied().unwrap_or_default();
-        blame.carried_over()
+        self.blame.get(&row).copied().unwrap_or_default()
     }
 }
 
@@ -220,12 +217,10 @@ impl Recovered {
         let used = self.attempts.get(&row).copied().unwrap_or(used_before);
         let finding = match answer {
             RowAnswer::Message { stop, sums } => {
-                self.passed += 1;
                 self.tally.add(sums);
                 Finding::Message(stop.clone())
             }
             RowAnswer::Unreadable => {
-                self.passed += 1;
                 self.hold_unknown(held);
                 Finding::Unreadable
             }
@@ -244,7 +239,8 @@ impl Recovered {
 
     /// A call that may have been billed was not answered, and the lane has judged as is judged here.
     fn not_answered(&mut self, row: u64, used_before: u16, kind: ErrorKind) {
-        if !self.blame.entry(row).or_default().unanswered(self.passed) {
+        let passed = self.tally.outcomes.answered();
+        if !self.blame.entry(row).or_default().unanswered(passed) {
             return;
         }
         let used = self.attempts.get(&row).copied().unwrap_or(used_before);
@@ -275,6 +271,9 @@ impl Recovered {
 
     fn judged(&mut self, row: u64, finding: &Finding, used: u16) {
         match judge(finding, used) {
+            Judgement::Final(OutcomeClass::Exhausted) => {
+                self.exhausted.insert(row);
+            }
             Judgement::Final(class) => self.is_done(row, class),
             Judgement::Again(_) => {
                 self.attempts.insert(row, used + 1);

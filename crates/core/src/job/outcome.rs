@@ -108,6 +108,14 @@ impl Outcomes {
         self
     }
 
+    /// Rows that went through, whatever the answer says.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        use OutcomeClass::{Paused, Refused, ResultUnreadable, Succeeded, Truncated};
+        let classes = [Succeeded, Truncated, Refused, Paused, ResultUnreadable];
+        classes.into_iter().map(|class| self.of(class)).sum()
+    }
+
     /// Rows of all classes.
     #[must_use]
     pub fn total(&self) -> u64 {

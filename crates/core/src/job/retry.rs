@@ -24,24 +24,19 @@ pub const BACKOFF_CAP: Span = Span::from_secs(60);
 /// Failures of a row in a row after which it is blamed for them even if no other row went through.
 const BLAMED_AFTER: u16 = 10;
 
-/// Failures of a row of which it is not clear whether they are its own or the upstream's.
+/// Failures of a row of which it is not clear whether they are its own or the upstream's. Rows that go through are
+/// counted by shard and from its begin, so that the journal of the shard says the same as was seen live.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Blame {
     failures: u16,
-    /// How many rows had gone through at the last one.
+    /// How many rows of its shard had gone through at the last one.
     passed: u64,
     /// One that may have been billed was its own.
     own: bool,
 }
 
 impl Blame {
-    /// The same, where rows that go through are counted from 0 again.
-    #[must_use]
-    pub fn carried_over(self) -> Self {
-        Self { passed: 0, ..self }
-    }
-
-    /// It failed again, when so many rows had gone through. Whether it is the row's own failure, which uses an
+    /// It failed again, when so many rows of its shard had gone through. Whether it is the row's own failure, which uses an
     /// attempt: because other rows passed since it failed before, or because it has failed so often.
     pub fn failed(&mut self, passed: u64) -> bool {
         let others_pass = self.failures > 0 && passed > self.passed;

@@ -49,8 +49,6 @@ pub(crate) struct SyncLane {
     /// When the upstream's limits let the next call out.
     paced_until: Option<Timestamp>,
     retries: RetryBudget,
-    /// Rows that went through, ever.
-    successes: u64,
     /// When a prefix was last used.
     warm: BTreeMap<u32, Timestamp>,
     warming: BTreeSet<u32>,
@@ -99,6 +97,13 @@ struct Flight {
     sent_at: Timestamp,
     /// The prefixes that were cold when it went.
     warms: Vec<u32>,
+}
+
+impl Queued {
+    /// It has not failed in a way that may be the upstream's.
+    fn is_new(&self) -> bool {
+        self.blame.failures() == 0
+    }
 }
 
 impl SyncLane {
@@ -167,7 +172,8 @@ impl SyncLane {
 
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.waiting.iter().map(|(at, _)| *at).min();
-        let pause = self.pause.ends(now).filter(|_| !self.ready.is_empty());
+        let idle = self.ready.is_empty() && self.waiting.is_empty();
+        let pause = self.pause.ends(now).filter(|_| !idle);
         [waiting, pause, self.budget_at, self.paced_until]
             .into_iter()
             .flatten()
@@ -264,8 +270,13 @@ impl SyncLane {
             } => {
                 if kind.billing() == Billing::Possible {
                     self.hold_unknown(no, queued.row.worst);
-                    self.is_unanswered(now, sent_at);
-                    if !queued.blame.unanswered(self.successes) {
+                    let in_turn = self.is_unanswered(now, sent_at);
+                    let is_own = queued.blame.unanswered(self.passed(no));
+                    if in_turn > 1 || (!is_own && concerns_the_lane(kind)) {
+                        self.pause.failed(now, retry_after, dice);
+                        self.window.refused(now);
+                    }
+                    if !is_own {
                         // Whether any row is answered, another one can tell better.
                         self.goes_again(now, queued, kind, retry_after, dice);
                         return self.answers_nothing();
@@ -299,18 +310,21 @@ impl SyncLane {
         None
     }
 
-    /// Calls that went out together and are lost together are one event.
-    fn is_unanswered(&mut self, now: Timestamp, sent_at: Timestamp) {
+    /// Another call is not answered; says how many in turn are not. Calls that went out together and are lost
+    /// together are one event.
+    fn is_unanswered(&mut self, now: Timestamp, sent_at: Timestamp) -> u16 {
         let before = self.unanswered;
         let calls = before.map_or(0, |before| before.calls) + 1;
-        self.unanswered = Some(match before {
+        let unanswered = match before {
             Some(before) if sent_at < before.last => Unanswered { calls, ..before },
             _ => Unanswered {
                 calls,
                 in_turn: before.map_or(0, |before| before.in_turn) + 1,
                 last: now,
             },
-        });
+        };
+        self.unanswered = Some(unanswered);
+        unanswered.in_turn
     }
 
     /// Whether it must be left to somebody to find out why nothing is answered.
@@ -325,7 +339,12 @@ impl SyncLane {
     /// it has failed very often.
     fn is_to_blame(&self, queued: &mut Queued, kind: ErrorKind) -> bool {
         let says_so = matches!(kind, ErrorKind::RateLimit | ErrorKind::Overloaded);
-        !says_so && queued.blame.failed(self.successes)
+        !says_so && queued.blame.failed(self.passed(queued.shard))
+    }
+
+    /// Rows of a shard that went through.
+    fn passed(&self, no: ShardNo) -> u64 {
+        self.open[&no].progress.outcomes.answered()
     }
 
     /// A row that may have been billed, was not answered, and is not to blame: it waits behind the others.
@@ -338,8 +357,6 @@ impl SyncLane {
         dice: Dice<'_>,
     ) {
         if concerns_the_lane(kind) {
-            self.pause.failed(now, retry_after, dice);
-            self.window.refused(now);
             self.ready.push_back(queued);
         } else {
             queued.retry = true;
@@ -350,7 +367,6 @@ impl SyncLane {
     }
 
     fn went_through(&mut self) {
-        self.successes += 1;
         self.unanswered = None;
         self.pause.succeeded();
         self.window.succeeded();
@@ -404,7 +420,16 @@ impl SyncLane {
                 self.ready.push_front(queued);
             }
         }
-        let position = (0..self.ready.len()).find(|at| self.may_go(&self.ready[*at], now))?;
+        let may_go = |at: &usize| self.may_go(&self.ready[*at], now);
+        let mut rows = 0..self.ready.len();
+        let position = match self.unanswered {
+            // Whether anything is answered, a row tells that has not failed yet.
+            Some(_) => rows
+                .clone()
+                .find(|at| self.ready[*at].is_new() && may_go(at)),
+            None => None,
+        };
+        let position = position.or_else(|| rows.find(may_go))?;
         if self.ready[position].retry
             && let Err(at) = self.retries.spend(now)
         {
@@ -457,7 +482,9 @@ impl Machine {
 
     fn fetch_rows(&mut self, out: &mut Step) {
         let lane = &mut self.sync;
-        if lane.ready.len() + lane.waiting.len() >= 2 * lane.window.size() {
+        let enough = lane.ready.len() + lane.waiting.len() >= 2 * lane.window.size();
+        let asks_others = lane.unanswered.is_some() && !lane.ready.iter().any(Queued::is_new);
+        if enough && !asks_others {
             return;
         }
         if lane.open.values().any(|o| o.fetching) {

@@ -317,6 +317,38 @@ fn rows_at_the_head_that_are_never_answered_do_not_stop_those_behind_them() {
 }
 
 #[test]
+fn rows_that_an_earlier_process_lost_do_not_keep_the_others_from_being_read() {
+    let mut bench = Bench::new(facts(), vec![shard(0, Lane::Sync, 100)]);
+    assert_eq!(bench.wake(), [Act::Fetch(ShardNo(0), 0)]);
+    let failed = |n| {
+        let mut row = row(n, None);
+        assert!(!row.blame.unanswered(0));
+        row
+    };
+    let mut flying = sends(&bench.step(Event::Fetched {
+        shard: ShardNo(0),
+        rows: (0..40).map(failed).collect(),
+        next: Some(40),
+    }));
+    bench.pass(1);
+    let acts = answer(&mut bench, flying.remove(0), lost());
+    assert_eq!(acts, [Act::Fetch(ShardNo(0), 40)], "another row can tell");
+    for gone in flying {
+        answer(&mut bench, gone, lost());
+    }
+    bench.step(Event::Fetched {
+        shard: ShardNo(0),
+        rows: (40..100).map(|n| row(n, None)).collect(),
+        next: None,
+    });
+    assert_eq!(sends(&bench.pass(61)), [40]);
+    assert!(
+        sends(&good(&mut bench, 40)).len() > 1,
+        "one answer was enough"
+    );
+}
+
+#[test]
 fn one_answer_ends_the_doubt_whether_any_would_come() {
     let (mut bench, mut flying) = running(facts(), (0..900).map(|n| row(n, None)).collect());
     let mut calls = 0;

@@ -287,6 +287,16 @@ fn crashes_and_errors_of_the_account_use_no_try_of_a_row() {
 }
 
 #[test]
+fn failures_that_were_judged_otherwise_live_keep_no_row_from_being_sent() {
+    let conflict = answered(0, 409, &error("conflict_error"));
+    let mut records = lost_where_others_pass();
+    records.truncate(records.len() - 2);
+    records.extend([sent(0), conflict, sent(0), unknown(0)]);
+    let found = Job::of(4).recovered(&records);
+    assert!(!found.done.contains(&0), "{found:?}");
+}
+
+#[test]
 fn an_answer_over_several_lines_becomes_one_line() {
     let job = Job::of(1);
     let body = message("end_turn", 1, 1).replace(",\"", ",\r\n  \"");
