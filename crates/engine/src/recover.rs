@@ -244,15 +244,7 @@ impl Recovered {
             return;
         }
         let used = self.attempts.get(&row).copied().unwrap_or(used_before);
-        match judge(&Finding::Error(kind), used) {
-            Judgement::Final(_) => {
-                self.exhausted.insert(row);
-            }
-            Judgement::Again(_) => {
-                self.attempts.insert(row, used + 1);
-            }
-            Judgement::Stop(_) => {}
-        }
+        self.judged(row, &Finding::Error(kind), used);
     }
 
     /// All records were read.

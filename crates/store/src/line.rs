@@ -32,25 +32,23 @@ impl Store {
         )?;
         let (now, fresh) = (now.as_micros(), WAITS_FOR.as_micros());
         let rows = statement.query_map(params![now, fresh], |row| {
-            let (job, phase): (String, String) = (row.get(0)?, row.get(2)?);
-            let turn = |job| {
-                Ok::<_, rusqlite::Error>(Turn {
-                    priority: row.get(3)?,
-                    deadline: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
-                    at_work: row.get::<_, u32>(5)?.into(),
-                    created_at: Timestamp::from_micros(row.get(6)?),
-                    job,
-                })
-            };
-            let turn = JobId::parse(&job).map(turn).transpose()?;
-            Ok((turn.ok_or(job), row.get::<_, u32>(1)?, phase))
+            let (job, rows, phase): (String, u32, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (priority, deadline): (i64, Option<i64>) = (row.get(3)?, row.get(4)?);
+            let (at_work, created_at): (u32, i64) = (row.get(5)?, row.get(6)?);
+            Ok((job, rows, phase, priority, deadline, at_work, created_at))
         })?;
         rows.map(|row| {
-            let (turn, rows, phase) = row?;
+            let (job, rows, phase, priority, deadline, at_work, created_at) = row?;
             let named = Phase::ALL.into_iter().find(|s| s.as_str() == phase);
             Ok(Waiter {
-                turn: turn.map_err(|job| damaged(&job))?,
-                rows: u64::from(rows),
+                turn: Turn {
+                    priority,
+                    deadline: deadline.map(Timestamp::from_micros),
+                    at_work: at_work.into(),
+                    created_at: Timestamp::from_micros(created_at),
+                    job: JobId::parse(&job).ok_or_else(|| damaged(&job))?,
+                },
+                rows: rows.into(),
                 phase: named.ok_or_else(|| damaged(&phase))?,
             })
         })

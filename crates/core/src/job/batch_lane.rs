@@ -178,7 +178,10 @@ impl Machine {
                 let pico = room.pico().max(0) / if doubled { 2 } else { 1 };
                 Some(Act::Measure(no, Some(Usd::from_pico(pico))))
             }
-            _ if self.crosses_soft_line(no) => None,
+            _ if !self.fits_below_soft_line(no) => {
+                self.batches_stop_at_soft_line();
+                None
+            }
             _ => self.look_at_queue(now, no, out),
         }
     }

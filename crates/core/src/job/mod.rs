@@ -21,6 +21,7 @@ pub mod shard;
 mod soft_line;
 pub mod speed;
 mod sync_lane;
+mod unanswered;
 pub mod unmark;
 mod waste;
 

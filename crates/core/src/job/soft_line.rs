@@ -70,8 +70,7 @@ impl Machine {
     /// What is left below the soft line; `None` without one.
     pub(crate) fn soft_room(&self) -> Option<SoftRoom> {
         let line = self.facts.soft_budget?;
-        let spent: Usd = self.shards.values().map(|l| self.spent_on(&l.shard)).sum();
-        let mut room = SoftRoom::of(line - spent - self.waste.cost, self.share());
+        let mut room = SoftRoom::of(line - self.spent(), self.share());
         for live in self.shards.values() {
             let shard = &live.shard;
             match &shard.state {
@@ -94,23 +93,22 @@ impl Machine {
         Some(room)
     }
 
-    /// Whether a batch would cross the soft line. It waits while something under way may turn out cheaper;
-    /// else the job stops.
-    pub(crate) fn crosses_soft_line(&mut self, no: ShardNo) -> bool {
-        let Some(mut room) = self.soft_room() else {
-            return false;
-        };
+    /// Whether a batch may begin, as far as the soft line goes.
+    pub(crate) fn fits_below_soft_line(&self, no: ShardNo) -> bool {
         let shard = &self.live(no).shard;
-        let fits = room.admit(shard.worst, self.dearest(shard.lane));
-        // Calls may still fit, and turn out cheaper; if not, it is the sync lane that stops.
+        let fits = |mut room: SoftRoom| room.admit(shard.worst, self.dearest(shard.lane));
+        self.soft_room().is_none_or(fits)
+    }
+
+    /// No batch may begin for now. Calls may, and turn out cheaper; if not, it is the sync lane that stops.
+    pub(crate) fn batches_stop_at_soft_line(&mut self) {
         let has_calls = |shard: &Shard| match shard.state {
             ShardState::Planned => shard.lane == Lane::Sync && shard.after.is_none(),
             ref state => *state == ShardState::Running,
         };
-        if !fits && !self.shards.values().any(|l| has_calls(&l.shard)) {
+        if !self.shards.values().any(|l| has_calls(&l.shard)) {
             self.stop_at_soft_line();
         }
-        !fits
     }
 
     /// Nothing more may begin for now. If nothing is under way, that stays so.
@@ -122,21 +120,12 @@ impl Machine {
             return;
         }
         let line = self.facts.soft_budget.expect("it is at the line");
-        let spent = self
-            .shards
-            .values()
-            .map(|l| self.spent_on(&l.shard))
-            .sum::<Usd>();
-        let spent = spent + self.waste.cost;
+        let spent = self.spent();
         self.stop_for(Stop::SoftBudget { line, spent });
     }
 
-    fn spent_on(&self, shard: &Shard) -> Usd {
-        match &shard.state {
-            ShardState::Settled(tally) => tally.cost,
-            ShardState::Running => self.sync.progress(shard.no).cost,
-            _ => Usd::ZERO,
-        }
+    fn spent(&self) -> Usd {
+        self.tally().cost + self.waste.cost
     }
 
     /// Most that one row can cost on a lane.
@@ -151,21 +140,25 @@ impl Machine {
 
     /// What a row is expected to cost of its worst case.
     fn share(&self) -> f64 {
-        let (mut rows, mut cost, mut worst) = (0.0, 0.0, 0.0);
-        for live in self.shards.values() {
-            let shard = &live.shard;
+        let worst_of_done = |shard: &Shard| {
             let done = match &shard.state {
                 ShardState::Settled(tally) => tally.outcomes.total(),
                 ShardState::Running => self.sync.progress(shard.no).outcomes.total(),
-                _ => continue,
+                _ => 0,
             };
-            let done = approx_count(done);
-            rows += done;
-            cost += approx(self.spent_on(shard));
-            worst += approx(shard.worst) * done / f64::from(shard.rows.len().max(1));
-        }
-        let shown = if worst > 0.0 { cost / worst } else { 1.0 };
-        let planned = self.facts.expected_share;
+            approx(shard.worst) * approx_count(done) / f64::from(shard.rows.len().max(1))
+        };
+        let worst: f64 = self.shards.values().map(|l| worst_of_done(&l.shard)).sum();
+        let tally = self.tally();
+        let shown = if worst > 0.0 {
+            approx(tally.cost) / worst
+        } else {
+            1.0
+        };
+        let (planned, rows) = (
+            self.facts.expected_share,
+            approx_count(tally.outcomes.total()),
+        );
         (planned * ROWS_OF_THE_PLAN + shown * rows) / (ROWS_OF_THE_PLAN + rows)
     }
 }

@@ -12,10 +12,11 @@ use crate::job::event::{Act, RowAnswer, Sent, Stop, SyncRow};
 use crate::job::machine::{Machine, Step};
 use crate::job::outcome::{OutcomeClass, Tally};
 use crate::job::pace::{Dice, Pause, RetryBudget, Window};
-use crate::job::retry::{Again, Blame, Finding, Judgement, backoff, concerns_the_lane, judge};
+use crate::job::retry::{Again, Finding, Judgement, backoff, concerns_the_lane, judge};
 use crate::job::settlement::{GUARD_FIRST, GUARD_PERCENT};
 use crate::job::shard::{ShardNo, ShardState};
 use crate::job::speed::{Limits, Speed};
+use crate::job::unanswered::Unanswered;
 use crate::price::Lane;
 use crate::units::{Span, Timestamp, Usd};
 
@@ -25,10 +26,6 @@ const OPEN_SHARDS: usize = 2;
 
 /// A prefix counts as warm this long after its last use: the 5-minute lifetime less a margin.
 const WARM: Span = Span::from_secs(270);
-
-/// Calls one after the other that may have been billed and were not answered, after which the job stops
-/// rather than pay for more of them.
-const UNANSWERED_MAX: u16 = 20;
 
 /// The guard looks at no answer after this one.
 const GUARD_LAST: u64 = 200;
@@ -61,17 +58,6 @@ pub(crate) struct SyncLane {
     unanswered: Option<Unanswered>,
 }
 
-/// An upstream that takes calls and gives no answers: a proxy that is less patient than the model, say.
-#[derive(Debug, Clone, Copy)]
-struct Unanswered {
-    /// All of them.
-    calls: u64,
-    /// Those that were sent after the one before was known to be without an answer.
-    in_turn: u16,
-    /// When the last of these was.
-    last: Timestamp,
-}
-
 #[derive(Debug, Default)]
 struct Open {
     /// Sums over the rows with a terminal answer, and what is held for calls of unknown outcome.
@@ -88,7 +74,6 @@ struct Queued {
     shard: ShardNo,
     row: SyncRow,
     retry: bool,
-    blame: Blame,
 }
 
 #[derive(Debug)]
@@ -102,7 +87,7 @@ struct Flight {
 impl Queued {
     /// It has not failed in a way that may be the upstream's.
     fn is_new(&self) -> bool {
-        self.blame.failures() == 0
+        self.row.blame.failures() == 0
     }
 }
 
@@ -193,7 +178,6 @@ impl SyncLane {
             let retry = row.attempts > 0;
             Queued {
                 shard: no,
-                blame: row.blame,
                 row,
                 retry,
             }
@@ -270,16 +254,17 @@ impl SyncLane {
             } => {
                 if kind.billing() == Billing::Possible {
                     self.hold_unknown(no, queued.row.worst);
-                    let in_turn = self.is_unanswered(now, sent_at);
-                    let is_own = queued.blame.unanswered(self.passed(no));
-                    if in_turn > 1 || (!is_own && concerns_the_lane(kind)) {
+                    let unanswered = Unanswered::after(self.unanswered, now, sent_at);
+                    self.unanswered = Some(unanswered);
+                    let is_own = queued.row.blame.unanswered(self.passed(no));
+                    if unanswered.is_repeated() || (!is_own && concerns_the_lane(kind)) {
                         self.pause.failed(now, retry_after, dice);
                         self.window.refused(now);
                     }
                     if !is_own {
                         // Whether any row is answered, another one can tell better.
                         self.goes_again(now, queued, kind, retry_after, dice);
-                        return self.answers_nothing();
+                        return unanswered.stop();
                     }
                 } else if concerns_the_lane(kind) && !self.is_to_blame(&mut queued, kind) {
                     self.pause.failed(now, retry_after, dice);
@@ -304,42 +289,17 @@ impl SyncLane {
                         return Some(Stop::Upstream { kind, message });
                     }
                 }
-                return self.answers_nothing();
+                return self.unanswered.and_then(Unanswered::stop);
             }
         }
         None
-    }
-
-    /// Another call is not answered; says how many in turn are not. Calls that went out together and are lost
-    /// together are one event.
-    fn is_unanswered(&mut self, now: Timestamp, sent_at: Timestamp) -> u16 {
-        let before = self.unanswered;
-        let calls = before.map_or(0, |before| before.calls) + 1;
-        let unanswered = match before {
-            Some(before) if sent_at < before.last => Unanswered { calls, ..before },
-            _ => Unanswered {
-                calls,
-                in_turn: before.map_or(0, |before| before.in_turn) + 1,
-                last: now,
-            },
-        };
-        self.unanswered = Some(unanswered);
-        unanswered.in_turn
-    }
-
-    /// Whether it must be left to somebody to find out why nothing is answered.
-    fn answers_nothing(&self) -> Option<Stop> {
-        let unanswered = self.unanswered?;
-        (unanswered.in_turn >= UNANSWERED_MAX).then_some(Stop::Unanswered {
-            calls: unanswered.calls,
-        })
     }
 
     /// A server error is the lane's trouble, until other rows pass where this one fails, or until
     /// it has failed very often.
     fn is_to_blame(&self, queued: &mut Queued, kind: ErrorKind) -> bool {
         let says_so = matches!(kind, ErrorKind::RateLimit | ErrorKind::Overloaded);
-        !says_so && queued.blame.failed(self.passed(queued.shard))
+        !says_so && queued.row.blame.failed(self.passed(queued.shard))
     }
 
     /// Rows of a shard that went through.
@@ -360,7 +320,7 @@ impl SyncLane {
             self.ready.push_back(queued);
         } else {
             queued.retry = true;
-            let failures = u32::from(queued.blame.failures());
+            let failures = u32::from(queued.row.blame.failures());
             let at = now + backoff(retry_after, failures, dice());
             self.waiting.push((at, queued));
         }
@@ -537,15 +497,15 @@ impl Machine {
                 return;
             }
             if let Some(left) = room {
-                if queued.row.worst > left {
-                    let needed = queued.row.worst;
+                if worst > left {
                     self.sync.ready.push_front(queued);
                     if !self.may_release() {
+                        let needed = worst;
                         self.stop_for(Stop::Budget { needed, left });
                     }
                     return;
                 }
-                room = Some(left - queued.row.worst);
+                room = Some(left - worst);
             }
             self.send(now, queued, out);
         }

@@ -19,12 +19,9 @@ use crate::case::Case;
 use crate::course::Course;
 use crate::disk;
 
-/// Most calls of a row that may be billed and not answered: at most four where others pass, and twelve where it is
-/// the only one.
+/// Most calls of a row that are billed and not answered, if the process lives: four where others pass, and twelve
+/// where it is the only one.
 const TRIES: u64 = 12;
-
-/// Calls in flight that a crash can lose, and those without an answer after which a job stops.
-const LOST_IN_A_LIFE: u64 = 128 + 20;
 
 /// A crash so shortly before a deadline excuses a job that is late, in microseconds.
 const LAST_MINUTES: i64 = 5 * 60_000_000;
@@ -269,14 +266,6 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
             None => lost_calls += 1,
         }
     }
-    let rows: u64 = case.jobs.iter().map(|job| job.texts.len() as u64).sum();
-    let jobs = case.jobs.len() as u64;
-    if lost_calls > TRIES * rows + LOST_IN_A_LIFE * jobs * course.lives as u64 {
-        wrong.push(format!(
-            "{lost_calls} calls are paid and not answered, of {rows} rows in {} lives",
-            course.lives
-        ));
-    }
     if total != known + lost_pico {
         wrong.push(format!(
             "a bill of {total}: {known} known, {lost_pico} lost"
@@ -295,6 +284,14 @@ pub(crate) fn audit(case: &Case, course: &Course) -> Vec<String> {
         }
         if lost_calls > unknown_calls {
             wrong.push(format!("{lost_calls} calls lost, {unknown_calls} unknown"));
+        }
+        let rows: u64 = case.jobs.iter().map(|job| job.texts.len() as u64).sum();
+        let crashes = course.crashes;
+        // A crash loses at most what is in flight.
+        if lost_calls > (TRIES + crashes) * rows {
+            wrong.push(format!(
+                "{lost_calls} calls paid and not answered, of {rows} rows and after {crashes} crashes"
+            ));
         }
     }
     for (bill, budget) in &course.overspent {

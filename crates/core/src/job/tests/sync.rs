@@ -125,8 +125,8 @@ fn retry_after_is_obeyed_and_jitter_comes_on_top() {
     assert_eq!(sends(&bench.pass(1)), [0]);
 }
 
-#[test]
-fn a_row_that_fails_where_others_pass_is_exhausted_after_three_attempts() {
+/// Tries of a row that always fails like this, where 39 others pass.
+fn tries_where_others_pass(failure: fn() -> RowAnswer) -> u32 {
     let (mut bench, mut flying) = running(facts(), (0..40).map(|n| row(n, None)).collect());
     let mut tries = 0;
     let mut last = Vec::new();
@@ -134,16 +134,22 @@ fn a_row_that_fails_where_others_pass_is_exhausted_after_three_attempts() {
         let next = flying.remove(0);
         last = if next == 0 {
             tries += 1;
-            answer(&mut bench, 0, error(ErrorKind::Api))
+            assert!(tries < 10, "it is tried for ever");
+            answer(&mut bench, 0, failure())
         } else {
             good(&mut bench, next)
         };
         flying.extend(sends(&last));
         flying.extend(sends(&bench.pass(70)));
     }
-    // The first failure is the lane's; the next three are its own.
-    assert_eq!(tries, 4);
     assert_eq!(last, [Act::Settle(ShardNo(0))]);
+    tries
+}
+
+#[test]
+fn a_row_that_fails_where_others_pass_is_exhausted_after_three_attempts() {
+    // The first failure is the lane's; the next three are its own.
+    assert_eq!(tries_where_others_pass(|| error(ErrorKind::Api)), 4);
 }
 
 #[test]
@@ -227,26 +233,8 @@ fn lost() -> RowAnswer {
 
 #[test]
 fn a_row_whose_answer_is_lost_where_others_pass_is_not_bought_for_ever() {
-    let (mut bench, mut flying) = running(facts(), (0..40).map(|n| row(n, None)).collect());
-    let mut tries = 0;
-    let mut last = Vec::new();
-    while !flying.is_empty() {
-        let next = flying.remove(0);
-        last = if next == 0 {
-            tries += 1;
-            assert!(tries < 10, "it is bought for ever");
-            answer(&mut bench, 0, lost())
-        } else {
-            good(&mut bench, next)
-        };
-        flying.extend(sends(&last));
-        flying.extend(sends(&bench.pass(70)));
-    }
-    assert_eq!(
-        tries, 4,
-        "the first is the lane's, the next three are its own"
-    );
-    assert_eq!(last, [Act::Settle(ShardNo(0))]);
+    assert_eq!(tries_where_others_pass(lost), 4);
+    assert_eq!(tries_where_others_pass(|| error(ErrorKind::Timeout)), 4);
 }
 
 #[test]
